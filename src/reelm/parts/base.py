@@ -1,0 +1,115 @@
+"""What a part of each family owes the rest. Parts inherit from these; nothing else may be assumed of them.
+
+Counts are class methods of the settings, because they must be known before any weight or tensor exists.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reelm.config import PartConfig
+from reelm.errors import UsageError
+from reelm.types import VISION, Audio, Frames, MediaInfo, Tokens
+
+Grid = tuple[int, int, int]
+
+
+class Sampler(ABC):
+    """Chooses the seconds to look at."""
+
+    Config: ClassVar[type[PartConfig]]
+
+    def __init__(self, settings: PartConfig) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def pick(self, info: MediaInfo, budget: int | None = None, question: str = "", look: Any = None) -> np.ndarray:
+        """Seconds to decode: float64 [T], not falling, inside the clip, at most `budget` of them; deterministic.
+
+        `look(seconds) -> Frames` lets a sampler peek at pictures; `question` lets it be guided.
+        """
+
+
+class Encoder:
+    """Mix-in for modules that turn prepared pictures or sound into features.
+
+    A vision encoder's `forward` maps pixels [F,3,S,S] to [F, h·w, D]; an audio encoder's maps filter banks
+    [B,K,128] to [B, N, D].
+    """
+
+    Config: ClassVar[type[PartConfig]]
+    modality: ClassVar[Literal["vision", "audio"]]
+    settings: PartConfig
+
+    @classmethod
+    def width_of(cls, settings: Any) -> int:
+        """D, the feature width."""
+        raise NotImplementedError
+
+    @classmethod
+    def grid_of(cls, settings: Any, length: int) -> Grid:
+        """(T,h,w) for `length` frames (vision) or `length` filter-bank rows (audio)."""
+        raise NotImplementedError
+
+    @classmethod
+    def prepare(cls, settings: Any, media: Any) -> Tensor:
+        """Frames to pixels [T,3,S,S], or Audio to a filter bank [K,128]; float32, on the CPU, no weights needed."""
+        raise NotImplementedError
+
+    def encode(self, media: Frames | Audio) -> Tokens:
+        """Features of one medium with their columns."""
+        raise NotImplementedError
+
+
+class Connector(nn.Module, ABC):
+    """Carries features of the encoder's width to the language model's width, possibly to a smaller grid."""
+
+    Config: ClassVar[type[PartConfig]]
+
+    def __init__(self, settings: PartConfig) -> None:
+        super().__init__()
+        self.settings = settings
+
+    @classmethod
+    @abstractmethod
+    def grid_of(cls, settings: Any, grid: Grid) -> Grid:
+        """The (T,h,w) that comes out for a (T,h,w) that goes in; raises UsageError if none can."""
+
+    @abstractmethod
+    def project(self, x: Tensor) -> Tensor:
+        """x [B,T,h,w,D] to [B,T',h',w',D'], differentiable; T',h',w' as `grid_of` says."""
+
+    def n_out(self, grid: Grid) -> int:
+        """How many tokens come out for a grid, exactly, before any tensor exists."""
+        t, h, w = self.grid_of(self.settings, grid)
+        return t * h * w
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Tokens on a grid to tokens on the smaller grid; the time of a token is the mean of the slices it covers."""
+        if tokens.grid is None:
+            raise UsageError(f"{type(self).__name__} needs tokens on a regular grid",
+                             remedy="Put compressors that drop tokens after the connector")
+        t, h, w = tokens.grid
+        y = self.project(tokens.x.reshape(1, t, h, w, -1))[0]
+        grid = (y.shape[0], y.shape[1], y.shape[2])
+        if grid != self.grid_of(self.settings, tokens.grid):
+            raise UsageError(f"{type(self).__name__} promised {self.grid_of(self.settings, tokens.grid)}, made {grid}")
+        slice_s = tokens.at_s.reshape(t, h * w)[:, 0]
+        kind = int(tokens.kind[0]) if len(tokens) else VISION
+        source = int(tokens.source[0]) if len(tokens) else 0
+        return Tokens.of_grid(y.flatten(0, 2), grid, resample_times(slice_s, grid[0]), kind=kind, source=source)
+
+
+def resample_times(at_s: Tensor, count: int) -> Tensor:
+    """Times of `count` slices that evenly cover the slices at `at_s` [T]: the mean over each share."""
+    if count == len(at_s):
+        return at_s
+    edges = torch.linspace(0, len(at_s), count + 1, device=at_s.device)
+    low = edges[:-1].floor().long().clamp(max=len(at_s) - 1)
+    high = torch.maximum(edges[1:].ceil().long(), low + 1).clamp(max=len(at_s))
+    return torch.stack([at_s[a:b].mean() for a, b in zip(low.tolist(), high.tolist(), strict=True)])
