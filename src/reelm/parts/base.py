@@ -23,6 +23,8 @@ class Sampler(ABC):
     """Chooses the seconds to look at."""
 
     Config: ClassVar[type[PartConfig]]
+    #: The smallest sensible settings, for tests that build every part.
+    tiny: ClassVar[dict[str, Any]]
 
     def __init__(self, settings: PartConfig) -> None:
         self.settings = settings
@@ -43,6 +45,8 @@ class Encoder:
     """
 
     Config: ClassVar[type[PartConfig]]
+    #: The smallest sensible settings, for tests that build every part.
+    tiny: ClassVar[dict[str, Any]]
     modality: ClassVar[Literal["vision", "audio"]]
     settings: PartConfig
 
@@ -70,6 +74,8 @@ class Connector(nn.Module, ABC):
     """Carries features of the encoder's width to the language model's width, possibly to a smaller grid."""
 
     Config: ClassVar[type[PartConfig]]
+    #: The smallest sensible settings, for tests that build every part.
+    tiny: ClassVar[dict[str, Any]]
 
     def __init__(self, settings: PartConfig) -> None:
         super().__init__()
@@ -89,6 +95,10 @@ class Connector(nn.Module, ABC):
         t, h, w = self.grid_of(self.settings, grid)
         return t * h * w
 
+    def slice_times(self, at_s: Tensor, count: int) -> Tensor:
+        """Times of the `count` slices that come out, for slices at `at_s` [T] that go in; an even share by default."""
+        return resample_times(at_s, count)
+
     def forward(self, tokens: Tokens) -> Tokens:
         """Tokens on a grid to tokens on the smaller grid; the time of a token is the mean of the slices it covers."""
         if tokens.grid is None:
@@ -99,10 +109,10 @@ class Connector(nn.Module, ABC):
         grid = (y.shape[0], y.shape[1], y.shape[2])
         if grid != self.grid_of(self.settings, tokens.grid):
             raise UsageError(f"{type(self).__name__} promised {self.grid_of(self.settings, tokens.grid)}, made {grid}")
-        slice_s = tokens.at_s.reshape(t, h * w)[:, 0]
+        slice_s = self.slice_times(tokens.at_s.reshape(t, h * w)[:, 0], grid[0])
         kind = int(tokens.kind[0]) if len(tokens) else VISION
         source = int(tokens.source[0]) if len(tokens) else 0
-        return Tokens.of_grid(y.flatten(0, 2), grid, resample_times(slice_s, grid[0]), kind=kind, source=source)
+        return Tokens.of_grid(y.flatten(0, 2), grid, slice_s, kind=kind, source=source)
 
 
 def resample_times(at_s: Tensor, count: int) -> Tensor:
