@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parity_root import parity_dir
 from safetensors import safe_open
 
+from parity_root import parity_dir
 from reelm.errors import UsageError
 from reelm.parts.connectors.official import from_official_name, official_name
 from reelm.registry import build, find

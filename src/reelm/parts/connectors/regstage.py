@@ -43,27 +43,37 @@ class ConvNorm(nn.Module):
         return self.bn(self.conv(x))
 
 
+class CellConv(nn.Conv2d):
+    """A 1×1 convolution of single cells, [N,C,1,1] to [N,C',1,1], that rounds alike for any batch and thread count.
+
+    With one thread and fewer than 16 cells PyTorch takes another kernel on the CPU; filling up to 16 avoids that.
+    """
+
+    def __init__(self, in_width: int, out_width: int) -> None:
+        super().__init__(in_width, out_width, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = len(x)
+        if x.device.type == "cpu" and count < 16:
+            x = F.pad(x, (0, 0, 0, 0, 0, 0, 0, 16 - count))
+        return super().forward(x)[:count]
+
+
 class SqueezeExcite(nn.Module):
     """Scales every channel by a gate computed from the mean of the whole map.
 
-    The gate is kept as two real convolutions on the mean: the read-out amplifies rounding about ten thousand times, and
-    a matrix product in their place moves the result by the whole tolerance of 1e-5.
+    The gate stays two real convolutions: the stages amplify rounding so much that matrix products in their place
+    (which differ in the last bit) would use up the whole tolerance of 1e-5.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(width, hidden, kernel_size=1)
-        self.fc2 = nn.Conv2d(hidden, width, kernel_size=1)
+        self.fc1 = CellConv(width, hidden)
+        self.fc2 = CellConv(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.movedim(-1, 1).mean(dim=(2, 3), keepdim=True)
-        count = len(mean)
-        if mean.device.type == "cpu":
-            # With one thread and fewer than 16 maps PyTorch takes another convolution, whose rounding differs; filling
-            # up to 16 makes the result independent of batch size and threads, and costs 16 single cells.
-            mean = F.pad(mean, (0, 0, 0, 0, 0, 0, 0, max(0, 16 - count)))
-        gate = self.fc2(F.silu(self.fc1(mean)))[:count].sigmoid()
-        return x * gate.movedim(1, -1)
+        return x * self.fc2(F.silu(self.fc1(mean))).sigmoid().movedim(1, -1)
 
 
 class RegBlock(nn.Module):

@@ -13,7 +13,7 @@ class Stc(ConvVolumeConnector):
     """Spatial-temporal convolution, with one cell of zeros around the volume: 8 frames of 24×24 become 5·13·13.
 
     Shapes: x [B,T,h,w,D] to [B,T//2+1,h//2+1,w//2+1,D'] at the default stride (2,2,2).
-    Source: VideoLLaMA 2 (Cheng et al. 2024) section 2.1, `stc_connector`; agrees to 1e-5, tests/parts/test_connectors.py.
+    Source: VideoLLaMA 2 (Cheng et al. 2024) 2.1, `stc_connector`; agrees to 1e-5, tests/parts/test_connectors.py.
     """
 
     padding: ClassVar[int] = 1
