@@ -11,6 +11,8 @@ import numpy as np
 from reelm.data.sprites import COLOURS, KINDS
 from reelm.data.world import DIRECTIONS, Scene
 
+#: plurals that do not just add an s.
+PLURALS = {"fish": "fish", "cross": "crosses", "hourglass": "hourglasses"}
 NUMBERS = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5"}
 
 
@@ -30,27 +32,60 @@ class Question:
 
 #: type -> plots in which it can be asked, and the ways to ask it.
 PLOTS_OF = {
-    "object": ("still", "move"), "colour": ("still", "move", "pair"), "direction": ("move", "pair"),
-    "count": ("crowd",), "order": ("parade",), "before": ("parade",), "come_go": ("enter", "leave"),
-    "present": ("still", "move", "crowd", "pair"), "caption": ("still", "move", "enter", "leave", "crowd", "parade", "pair"),
+    "object": ("still", "move"),
+    "colour": ("still", "move", "pair"),
+    "direction": ("move", "pair"),
+    "count": ("crowd",),
+    "order": ("parade",),
+    "before": ("parade",),
+    "come_go": ("enter", "leave"),
+    "present": ("still", "move", "crowd", "pair"),
+    "caption": ("still", "move", "enter", "leave", "crowd", "parade", "pair"),
 }
 ASKS = {
-    "object": ("What object is in the video?", "What is this?", "Which object do you see?", "What is shown in the clip?",
-               "Name the object."),
+    "object": (
+        "What object is in the video?",
+        "What is this?",
+        "Which object do you see?",
+        "What is shown in the clip?",
+        "Name the object.",
+    ),
     "colour": ("What colour is the {kind}?", "What is the color of the {kind}?", "Which colour does the {kind} have?"),
-    "direction": ("Which way does the {kind} move?", "In which direction does the {kind} go?", "Where is the {kind} moving?",
-                  "What direction is the {kind} moving in?"),
-    "count": ("How many {kind}s are there?", "How many {kind}s do you see?", "Count the {kind}s.",
-              "What is the number of {kind}s in the video?"),
-    "order": ("Four objects appear one after another. Which is the {rank}?", "Which object is shown {rank}?",
-              "What is the {rank} object to appear?", "What appears {rank}?"),
-    "before": ("Which appears first, the {a} or the {b}?", "What comes first: the {a} or the {b}?",
-               "Does the {a} or the {b} appear first?"),
-    "come_go": ("Does the {kind} enter or leave?", "Does the {kind} come into the picture or go out of it?",
-                "Is the {kind} entering or leaving?"),
+    "direction": (
+        "Which way does the {kind} move?",
+        "In which direction does the {kind} go?",
+        "Where is the {kind} moving?",
+        "What direction is the {kind} moving in?",
+    ),
+    "count": (
+        "How many {kinds} are there?",
+        "How many {kinds} do you see?",
+        "Count the {kinds}.",
+        "What is the number of {kinds} in the video?",
+    ),
+    "order": (
+        "Four objects appear one after another. Which is the {rank}?",
+        "Which object is shown {rank}?",
+        "What is the {rank} object to appear?",
+        "What appears {rank}?",
+    ),
+    "before": (
+        "Which appears first, the {a} or the {b}?",
+        "What comes first: the {a} or the {b}?",
+        "Does the {a} or the {b} appear first?",
+    ),
+    "come_go": (
+        "Does the {kind} enter or leave?",
+        "Does the {kind} come into the picture or go out of it?",
+        "Is the {kind} entering or leaving?",
+    ),
     "present": ("Is there a {kind} in the video?", "Do you see a {kind}?", "Does a {kind} appear?"),
-    "caption": ("Describe the video.", "What happens in the video?", "What happens in this clip?",
-                "Write a caption for the video."),
+    "caption": (
+        "Describe the video.",
+        "What happens in the video?",
+        "What happens in this clip?",
+        "Write a caption for the video.",
+    ),
 }
 RANKS = ("first", "second", "third", "last")
 
@@ -58,6 +93,11 @@ RANKS = ("first", "second", "third", "last")
 def a(noun: str) -> str:
     """The noun with its article."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def plural(noun: str) -> str:
+    """The noun for more than one."""
+    return PLURALS.get(noun, f"{noun}s")
 
 
 def caption(scene: Scene) -> str:
@@ -70,7 +110,9 @@ def caption(scene: Scene) -> str:
     if scene.plot == "crowd":
         count = sum(x.kind == main.kind for x in scene.actors)
         word = next(w for w, n in NUMBERS.items() if n == str(count))
-        return f"There {'is' if count == 1 else 'are'} {word} {main.colour} {main.kind}{'' if count == 1 else 's'}."
+        if count == 1:
+            return f"There is one {main.colour} {main.kind}."
+        return f"There are {word} {main.colour} {plural(main.kind)}."
     if scene.plot == "still":
         return f"There is {thing} that stays still."
     verb = {"enter": "enters the picture, moving", "leave": "moves out of the picture, going"}.get(scene.plot, "moves")
@@ -101,7 +143,11 @@ FACTS: dict[str, Facts] = {
     "object": lambda s, r: ({}, s.actors[0].kind, len(KINDS)),
     "colour": lambda s, r: ({"kind": s.actors[0].kind}, s.actors[0].colour, len(COLOURS)),
     "direction": lambda s, r: ({"kind": s.actors[0].kind}, s.direction, len(DIRECTIONS)),
-    "count": lambda s, r: ({"kind": s.actors[0].kind}, str(sum(x.kind == s.actors[0].kind for x in s.actors)), 5),
+    "count": lambda s, r: (
+        {"kinds": plural(s.actors[0].kind)},
+        str(sum(x.kind == s.actors[0].kind for x in s.actors)),
+        5,
+    ),
     "order": _order,
     "before": _before,
     "come_go": lambda s, r: ({"kind": s.actors[0].kind}, {"enter": "enters", "leave": "leaves"}[s.plot], 2),
@@ -124,10 +170,7 @@ def types_of(scene: Scene) -> list[str]:
 
 
 def normalise(text: str) -> str:
-    """An answer as it is compared: lower case, no articles or punctuation, number words as digits.
-
-    One plural s, and "upwards"/"leftward"-like endings, do not count as a difference.
-    """
+    """An answer as it is compared: lower case, no articles or punctuation, number words as digits."""
     words = re.findall(r"[a-z0-9]+", text.lower())
     words = [NUMBERS.get(w, w) for w in words if w not in ("a", "an", "the")]
     return " ".join(words)

@@ -78,12 +78,29 @@ def _pick_pair(rng: np.random.Generator, unseen: bool, kinds: Sequence[str] = KI
             return kind, colour
 
 
-def _actor(rng: np.random.Generator, kind: str, colour: str, start: tuple[float, float],
-           stop: tuple[float, float] | None = None, side: float | None = None, shown: tuple[float, float] = (0.0, 1.0)) -> Actor:
+def _actor(
+    rng: np.random.Generator,
+    kind: str,
+    colour: str,
+    start: tuple[float, float],
+    stop: tuple[float, float] | None = None,
+    side: float | None = None,
+    shown: tuple[float, float] = (0.0, 1.0),
+) -> Actor:
     jitter = rng.integers(-14, 15, 3)
     rgb = tuple(int(c) for c in np.clip(np.asarray(COLOURS[colour]) + jitter, 0, 255))
-    return Actor(kind, colour, rgb, side or float(rng.uniform(0.26, 0.44)), start, stop or start, shown,  # type: ignore[arg-type]
-                 float(rng.uniform(-14, 14)), bool(rng.random() < 0.5), float(rng.uniform(-1, 1)))
+    return Actor(
+        kind,
+        colour,
+        rgb,
+        side or float(rng.uniform(0.26, 0.44)),
+        start,
+        stop or start,
+        shown,  # type: ignore[arg-type]
+        float(rng.uniform(-14, 14)),
+        bool(rng.random() < 0.5),
+        float(rng.uniform(-1, 1)),
+    )
 
 
 def _spot(rng: np.random.Generator, margin: float = 0.22) -> tuple[float, float]:
@@ -115,7 +132,9 @@ def _travel(rng: np.random.Generator, direction: str, plot: str) -> tuple[tuple[
     return ((far[0], across), (far[1], drift)) if dx else ((across, far[0]), (drift, far[1]))
 
 
-def _ground(rng: np.random.Generator, actors: Sequence[Actor]) -> tuple[str, tuple[tuple[int, int, int], tuple[int, int, int]]]:
+def _ground(
+    rng: np.random.Generator, actors: Sequence[Actor]
+) -> tuple[str, tuple[tuple[int, int, int], tuple[int, int, int]]]:
     """A background whose two colours differ clearly from every object on it."""
     inks = np.asarray([a.rgb for a in actors], float)
 
@@ -160,8 +179,16 @@ def _cast(rng: np.random.Generator, plot: str, unseen: bool) -> tuple[list[Actor
     if plot == "parade":
         cuts = [0.0, *(q + float(rng.uniform(-0.04, 0.04)) for q in (0.25, 0.5, 0.75)), 1.0]
         kinds = [str(k) for k in rng.choice(list(KINDS), 4, replace=False)]
-        return [_actor(rng, *_pick_pair(rng, unseen, [k]), _spot(rng, 0.25), side=float(rng.uniform(0.32, 0.5)),
-                       shown=(cuts[i], cuts[i + 1])) for i, k in enumerate(kinds)], ""
+        return [
+            _actor(
+                rng,
+                *_pick_pair(rng, unseen, [k]),
+                _spot(rng, 0.25),
+                side=float(rng.uniform(0.32, 0.5)),
+                shown=(cuts[i], cuts[i + 1]),
+            )
+            for i, k in enumerate(kinds)
+        ], ""
     return [_actor(rng, kind, colour, _spot(rng))], ""
 
 
@@ -205,7 +232,10 @@ def render(scene: Scene, at: Sequence[float]) -> np.ndarray:
     """The scene at times `at` (each 0..1 of its length): uint8 [T,H,W,3]."""
     width, height = scene.canvas_px
     ground = backdrop(scene)
-    pictures = [sprite(a.kind, a.rgb, max(8, int(a.side * min(width, height))), a.turn_deg, a.flip, a.shade) for a in scene.actors]
+    pictures = [
+        sprite(a.kind, a.rgb, max(8, int(a.side * min(width, height))), a.turn_deg, a.flip, a.shade)
+        for a in scene.actors
+    ]
     frames = np.repeat(ground[None], len(at), axis=0)
     for frame, u in zip(frames, at, strict=True):
         for actor, picture in zip(scene.actors, pictures, strict=True):
@@ -222,7 +252,7 @@ def _paste(frame: np.ndarray, picture: np.ndarray, centre: tuple[float, float]) 
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
     if x0 >= x1 or y0 >= y1:
         return
-    cut = picture[y0 - top:y1 - top, x0 - left:x1 - left]
+    cut = picture[y0 - top : y1 - top, x0 - left : x1 - left]
     alpha = cut[..., 3:]
     frame[y0:y1, x0:x1] = frame[y0:y1, x0:x1] * (1 - alpha) + cut[..., :3] * alpha
 
@@ -246,7 +276,7 @@ def sound(scene: Scene, rate_hz: int = 16000) -> Audio:
     for i, actor in enumerate(scene.actors):
         begin = int(actor.shown[0] * scene.seconds * rate_hz)
         time_s = np.arange(min(rate_hz // 5, len(wave) - begin)) / rate_hz
-        wave[begin:begin + len(time_s)] += 0.2 * np.sin(2 * np.pi * (440 + 110 * i) * time_s) * np.exp(-12 * time_s)
+        wave[begin : begin + len(time_s)] += 0.2 * np.sin(2 * np.pi * (440 + 110 * i) * time_s) * np.exp(-12 * time_s)
     return Audio(wave=np.clip(wave, -1, 1)[None].astype(np.float32), rate_hz=rate_hz)
 
 

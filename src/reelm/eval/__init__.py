@@ -1,0 +1,1 @@
+"""Measuring quality: runs, scores, intervals."""

@@ -1,0 +1,145 @@
+"""Asks a model about unseen scenes of the synthetic world: `python -m reelm.eval.run --items 500`.
+
+Items are new seeds with combinations of object and colour that training never showed. Answers are generated, then
+compared exactly after normalisation. Controls: `blind` (no video) and `shuffled` (the same frames in another order).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reelm.data.questions import PLOTS_OF, Question, ask, normalise
+from reelm.data.world import Scene, film, frames, scene
+from reelm.errors import ReelmError, UsageError
+from reelm.eval.score import Proportion
+from reelm.types import Clip, Frames
+
+#: Seeds of test scenes start here; training draws its seeds from a generator that never reaches this stretch by design.
+FIRST_SEED = 9_000_000_000_000_000_000
+CONTROLS = ("none", "blind", "shuffled")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One test item: a scene and a question about it."""
+
+    scene: Scene
+    question: Question
+
+
+def items(kind: str, count: int) -> Iterator[Item]:
+    """The test items of a type of question, always the same ones; plots in turn, unseen combinations only."""
+    plots = PLOTS_OF[kind]
+    offset = list(PLOTS_OF).index(kind) * 1_000_000
+    for i in range(count):
+        staged = scene(FIRST_SEED + offset + i, plots[i % len(plots)], unseen=True)
+        yield Item(staged, ask(staged, kind, seed=i))
+
+
+def shuffled(seen: Frames, seed: int) -> Frames:
+    """The same frames in a random other order; times stay rising."""
+    order = np.random.default_rng(seed).permutation(len(seen))
+    return Frames(rgb=np.ascontiguousarray(seen.rgb[order]), at_s=seen.at_s, repeated=seen.repeated)
+
+
+def parts_of(item: Item, control: str, files: Path | None) -> tuple[Any, ...]:
+    """What the model is given: a real file (if `files` names a folder), frames in memory, or only the question."""
+    if control == "blind":
+        return (item.question.text,)
+    if files is not None:
+        path = files / f"{item.scene.seed}.mp4"
+        return (Clip(film(item.scene, path)), item.question.text)
+    seen = frames(item.scene)
+    return (shuffled(seen, item.scene.seed) if control == "shuffled" else seen, item.question.text)
+
+
+def measure(
+    model: Any, kind: str, count: int, control: str = "none", files: Path | None = None, batch: int = 16
+) -> tuple[Proportion, list[dict[str, str]]]:
+    """The share of right answers for one type of question, and every item with what was said.
+
+    Raises: UsageError for an unknown type or control, or for shuffled frames read from files.
+    """
+    if kind not in PLOTS_OF or control not in CONTROLS or (files is not None and control != "none"):
+        raise UsageError(
+            f"cannot measure type {kind!r} under control {control!r}",
+            remedy=f"Types: {', '.join(PLOTS_OF)}; controls: {', '.join(CONTROLS)}; files go with none",
+        )
+    record: list[dict[str, str]] = []
+    waiting: list[Item] = []
+    chance = 0.0
+    for item in items(kind, count):
+        waiting.append(item)
+        chance += item.question.chance if item.question.options else 0.0
+        if len(waiting) == batch or len(record) + len(waiting) == count:
+            record += answer(model, waiting, control, files)
+            waiting = []
+    right = sum(normalise(r["said"]) == normalise(r["answer"]) for r in record)
+    return Proportion(right, count, chance / max(count, 1)), record
+
+
+def answer(model: Any, waiting: Sequence[Item], control: str, files: Path | None) -> list[dict[str, str]]:
+    """Answers to a few items at once; a failed item counts as a wrong answer and says why."""
+    answers = model.answer_many([parts_of(item, control, files) for item in waiting], max_tokens=40)
+    return [
+        {
+            "seed": str(item.scene.seed),
+            "plot": item.scene.plot,
+            "question": item.question.text,
+            "answer": item.question.answer,
+            "said": str(said) if isinstance(said, ReelmError) else said.text,
+        }
+        for item, said in zip(waiting, answers, strict=True)
+    ]
+
+
+def row(kind: str, control: str, score: Proportion) -> str:
+    """One line of the table."""
+    low, high = score.interval
+    return (
+        f"| {kind:<9} | {control:<8} | {score.total:>5} | {100 * score.value:5.1f} "
+        f"| {100 * low:5.1f}–{100 * high:5.1f} | {100 * score.chance:5.1f} |"
+    )
+
+
+def main() -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="reelm-tiny")
+    parser.add_argument("--items", type=int, default=500)
+    parser.add_argument("--types", default=",".join(t for t in PLOTS_OF))
+    parser.add_argument("--controls", default=",".join(CONTROLS))
+    parser.add_argument("--files", action="store_true", help="write every scene as a real MP4 and read it back")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    import reelm
+
+    model = reelm.load(given.model, device=given.device)
+    print("| type      | control  | items |     % | 95 % interval | chance |\n|---|---|---|---|---|---|")
+    for control in given.controls.split(","):
+        for kind in given.types.split(","):
+            with tempfile.TemporaryDirectory() as scratch:
+                score, record = measure(
+                    model, kind, given.items, control, Path(scratch) if given.files else None, given.batch
+                )
+            print(row(kind, control, score), flush=True)
+            if given.out:
+                given.out.mkdir(parents=True, exist_ok=True)
+                lines = "\n".join(json.dumps(r) for r in record)
+                (given.out / f"{kind}.{control}.jsonl").write_text(lines + "\n")
+    print("done", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

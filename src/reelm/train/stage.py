@@ -1,0 +1,103 @@
+"""What a training run is made of: a recipe with stages, and for each stage which parameters learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+
+from reelm.errors import UsageError
+
+Learner = Literal["connector", "lora"]
+#: which parameters a word in `learns` stands for, by a piece of their name.
+_MARKS = {"connector": "connector.", "lora": "lora_"}
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoraSettings(_Closed):
+    """Low-rank adapters on the language model; `targets` is a regular expression over module names."""
+
+    r: int
+    alpha: int
+    targets: str
+
+
+class Stage(_Closed):
+    """One stretch of training: what learns, for how many steps of how many clips, at which peak rate."""
+
+    name: str
+    learns: tuple[Learner, ...]
+    steps: int
+    batch_clips: int
+    rate: float
+
+
+class Recipe(_Closed):
+    """A whole run, read from YAML; unknown fields are errors."""
+
+    name: str
+    seed: int
+    model: dict[str, Any]
+    lora: LoraSettings
+    stages: tuple[Stage, ...]
+    warmup_steps: int = 100
+    grad_clip: float = 1.0
+    save_every_steps: int = 500
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """The recipe in a YAML file. Raises: UsageError that names the field that is wrong."""
+        try:
+            return cls(**yaml.safe_load(path.read_text()))
+        except FileNotFoundError:
+            raise UsageError("no such recipe", where=str(path), remedy="See recipes/") from None
+        except (ValidationError, TypeError, yaml.YAMLError) as error:
+            raise UsageError(str(error), where=str(path)) from None
+
+
+def open_stage(model: nn.Module, stage: Stage) -> list[nn.Parameter]:
+    """Lets exactly the stage's parameters learn and gives them back; everything else is frozen.
+
+    Raises: UsageError if a word of `learns` matches no parameter.
+    """
+    learning: list[nn.Parameter] = []
+    found: set[str] = set()
+    for name, parameter in model.named_parameters():
+        words = [word for word in stage.learns if _MARKS[word] in name]
+        parameter.requires_grad_(bool(words))
+        if words:
+            learning.append(parameter)
+            found.update(words)
+    missing = set(stage.learns) - found
+    if missing:
+        raise UsageError(f"nothing to learn for {', '.join(sorted(missing))}", where=f"stage {stage.name}")
+    return learning
+
+
+def table(model: nn.Module) -> str:
+    """What learns and what is frozen, with counts, one line a part."""
+    counts: dict[str, list[int]] = {}
+    for name, parameter in model.named_parameters():
+        part = (
+            "lora"
+            if "lora_" in name
+            else next(
+                (
+                    p
+                    for p in ("vision_tower", "audio_tower", "audio_connector", "connector", "language_model")
+                    if f"{p}." in name
+                ),
+                "other",
+            )
+        )
+        row = counts.setdefault(part, [0, 0])
+        row[0 if parameter.requires_grad else 1] += parameter.numel()
+    return "\n".join(
+        f"  {part:<16} learns {learns:>12,}   frozen {frozen:>12,}" for part, (learns, frozen) in counts.items()
+    )
