@@ -1,0 +1,293 @@
+"""The model: towers, connectors and a causal language model under one Hugging Face `PreTrainedModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from reelm import registry
+from reelm.errors import CheckpointError, UsageError
+from reelm.model import fuse
+from reelm.model.config import AudioSettings, ReelmConfig, VisionSettings, part_of
+from reelm.types import AUDIO, VISION
+
+
+class ReelmModel(PreTrainedModel, GenerationMixin):
+    """A language model that sees and hears: encode, connect, lay into the prompt, continue.
+
+    Children `vision_tower`, `connector`, `audio_tower`, `audio_connector` (None where the model lacks the sense) and
+    `language_model`, any Hugging Face causal LM. Everything from pixels to logits is differentiable; freezing is the
+    caller's choice. `language_model`, when given, is used as it is, with its weights, instead of a fresh one.
+
+    Source: VideoLLaMA 2, arXiv:2406.07476, section 3; logits agree with the recorded ones to 1e-4, greedy tokens are
+    equal, loss to 1e-5, tests/model/test_parity.py.
+    """
+
+    config: ReelmConfig
+    config_class = ReelmConfig
+    main_input_name = "input_ids"
+    input_modalities = ("image", "video", "audio", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = False
+
+    def __init__(self, config: ReelmConfig, *, language_model: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.vision_tower, self.connector = self._sense(config.vision_settings)
+        self.audio_tower, self.audio_connector = self._sense(config.audio_settings)
+        if language_model is None:
+            language_model = AutoModelForCausalLM.from_config(config.text_config)
+        else:
+            for module in language_model.modules():
+                module._is_hf_initialized = True  # type: ignore[assignment]  # post_init must not draw new weights
+        self.language_model: Any = language_model
+        self.post_init()
+
+    def _sense(self, settings: VisionSettings | AudioSettings | None) -> tuple[Any, Any]:
+        if settings is None:
+            return None, None
+        tower = registry.build("encoder", settings.encoder)
+        wanted = self.config._attn_implementation
+        if isinstance(tower, PreTrainedModel) and tower._supports_sdpa and wanted in ("eager", "sdpa"):
+            tower.set_attn_implementation(wanted)
+        return tower, registry.build("connector", settings.connector)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # Parts that are no PreTrainedModel keep PyTorch's own scheme: a normal(0, 0.02) starves convolution stacks.
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+
+    # --- media -------------------------------------------------------------------------------------------------
+
+    def encode_vision(self, pixel_values_videos: Tensor, video_frames: Sequence[int]) -> list[Tensor]:
+        """Language-model vectors of each picture or clip: one tower call for all frames, one connector call per length.
+
+        A medium of one frame is repeated to `vision.image.repeat` frames after the tower, which equals encoding the
+        same picture that often.
+
+        Shapes: `pixel_values_videos` [sum of video_frames, 3, S, S]; gives one [N_i, D] per medium.
+        Raises: UsageError when the model does not see, or frames and `video_frames` differ.
+        """
+        settings = self.config.vision_settings
+        if settings is None:
+            raise UsageError("this model does not see", remedy="Leave pictures out, or load a model with a vision part")
+        if len(pixel_values_videos) != sum(video_frames) or min(video_frames, default=1) < 1:
+            raise UsageError(f"{len(pixel_values_videos)} frames given, but video_frames {list(video_frames)} sums to "
+                             f"{sum(video_frames)}", where="pixel_values_videos")
+        features = self.vision_tower(pixel_values_videos.to(_dtype_of(self.vision_tower)))
+        clips = [clip.repeat(settings.repeat, 1, 1) if len(clip) == 1 else clip
+                 for clip in features.split(list(video_frames))]
+        cls, encoder = part_of("encoder", settings.encoder)
+        return _connect(self.connector, clips, [cls.grid_of(encoder, len(clip)) for clip in clips])
+
+    def encode_audio(self, input_features: Tensor, audio_frames: Sequence[int]) -> list[Tensor]:
+        """Language-model vectors of each sound.
+
+        Shapes: `input_features` [sum of audio_frames, 128] filter banks one after another; gives one [N_i, D] per sound.
+        Raises: UsageError when the model does not hear, or rows and `audio_frames` differ.
+        """
+        settings = self.config.audio_settings
+        if settings is None:
+            raise UsageError("this model does not hear", remedy="Leave sound out, or load a model with an audio part")
+        if len(input_features) != sum(audio_frames):
+            raise UsageError(f"{len(input_features)} filter-bank rows given, but audio_frames {list(audio_frames)} sums "
+                             f"to {sum(audio_frames)}", where="input_features")
+        banks = list(input_features.to(_dtype_of(self.audio_tower)).split(list(audio_frames)))
+        towered: list[Tensor] = [torch.empty(0)] * len(banks)
+        for group in _by_length(banks):
+            for index, features in zip(group, self.audio_tower(torch.stack([banks[i] for i in group])), strict=True):
+                towered[index] = features
+        cls, encoder = part_of("encoder", settings.encoder)
+        return _connect(self.audio_connector, towered, [cls.grid_of(encoder, len(bank)) for bank in banks])
+
+    def embed(self, input_ids: Tensor, mm_token_type_ids: Tensor | None = None, vision: Sequence[Tensor] = (),
+              audio: Sequence[Tensor] = ()) -> Tensor:
+        """Prompt embeddings: words from the table, media from `encode_vision` and `encode_audio`.
+
+        Shapes: `input_ids`, `mm_token_type_ids` [B,S] (0 text, 1 vision, 2 audio); gives [B,S,D].
+        Raises: UsageError, before anything is written, when cells and tokens do not match; it names both numbers.
+        """
+        embeds: Tensor = self.get_input_embeddings()(input_ids)
+        if mm_token_type_ids is None:
+            if vision or audio:
+                raise UsageError("media given without mm_token_type_ids", remedy="Pass what the processor returned")
+            return embeds
+        embeds = fuse.scatter(embeds, mm_token_type_ids, vision, VISION)
+        return fuse.scatter(embeds, mm_token_type_ids, audio, AUDIO)
+
+    # --- the language model ------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        video_frames: Sequence[int] | None = None,
+        input_features: Tensor | None = None,
+        audio_frames: Sequence[int] | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits, and the loss when labels are given.
+
+        Give `input_ids` (with `mm_token_type_ids` and media) or `inputs_embeds`, never both. A bool `logits_to_keep`
+        [B,S] computes logits at those positions only, flattened to [n,V]; with labels, pass `shift_labels` [n] of the
+        same positions (`fuse.answer_logits` gives both). `num_items_in_batch` is handed on for exact accumulation.
+
+        Shapes: ids, types, labels [B,S]; pixels [sum video_frames,3,S,S]; filter banks [sum audio_frames,128].
+        Raises: UsageError on conflicting inputs or counts that differ.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise UsageError("give input_ids or inputs_embeds, exactly one of them")
+        if inputs_embeds is None:
+            vision, audio = self._encode_given(pixel_values_videos, video_frames, input_features, audio_frames)
+            inputs_embeds = self.embed(input_ids, mm_token_type_ids, vision, audio)  # type: ignore[arg-type]
+        elif pixel_values_videos is not None or input_features is not None:
+            raise UsageError("media beside inputs_embeds would be ignored", remedy="Lay them in with `embed` first")
+        if attention_mask is None and past_key_values is None:
+            # Without a mask the library may take uneven positions for packed sequences and cut attention silently.
+            attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
+        if position_ids is None and attention_mask is not None and attention_mask.dim() == 2:
+            position_ids = fuse.positions_of(attention_mask, inputs_embeds.shape[1])
+        with _kept_positions(self.language_model, logits_to_keep) as keep:
+            return self.language_model(
+                inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids,
+                past_key_values=past_key_values, labels=labels, use_cache=use_cache, logits_to_keep=keep, **kwargs,
+            )
+
+    def _encode_given(self, pixels: Tensor | None, video_frames: Sequence[int] | None, banks: Tensor | None,
+                      audio_frames: Sequence[int] | None) -> tuple[list[Tensor], list[Tensor]]:
+        for tensor, counts, names in ((pixels, video_frames, "pixel_values_videos and video_frames"),
+                                      (banks, audio_frames, "input_features and audio_frames")):
+            if (tensor is None) != (counts is None):
+                raise UsageError(f"give {names} together")
+        vision = self.encode_vision(pixels, video_frames) if pixels is not None and video_frames is not None else []
+        audio = self.encode_audio(banks, audio_frames) if banks is not None and audio_frames is not None else []
+        return vision, audio
+
+    # --- what Hugging Face generate needs ----------------------------------------------------------------------
+
+    def prepare_inputs_for_generation(self, input_ids: Any, is_first_iteration: bool = False, **kwargs: Any) -> Any:
+        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            for name in ("video_frames", "audio_frames", "mm_token_type_ids"):
+                inputs.pop(name, None)
+        types, ids = inputs.get("mm_token_type_ids"), inputs.get("input_ids")
+        if types is not None and ids is not None:
+            inputs["mm_token_type_ids"] = types[:, -ids.shape[1]:]
+        return inputs
+
+    def _expand_inputs_for_generation(self, expand_size: int = 1, is_encoder_decoder: bool = False,
+                                      input_ids: Any = None, **model_kwargs: Any) -> Any:
+        # Beams repeat rows of every tensor; frames of all media stand in one tensor, so lay them in before that.
+        if expand_size > 1 and (model_kwargs.get("pixel_values_videos") is not None
+                                or model_kwargs.get("input_features") is not None):
+            vision, audio = self._encode_given(*(model_kwargs.pop(name, None) for name in (
+                "pixel_values_videos", "video_frames", "input_features", "audio_frames")))
+            model_kwargs["inputs_embeds"] = self.embed(input_ids, model_kwargs.pop("mm_token_type_ids", None), vision, audio)
+        return super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.language_model.set_output_embeddings(new_embeddings)
+
+    def get_decoder(self, *args: Any, **kwargs: Any) -> Any:
+        return self.language_model.get_decoder()
+
+    # --- files -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, output_loading_info: bool = False,
+                        **kwargs: Any) -> Any:
+        """The model in a folder, complete: every weight is in the file and every weight of the file is used.
+
+        Raises: CheckpointError that names missing, unexpected or misshapen weights.
+        """
+        kwargs.setdefault("use_safetensors", True)
+        model, report = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        refuse_incomplete(report, str(pretrained_model_name_or_path or "the given state dict"))
+        return (model, report) if output_loading_info else model
+
+    def save_pretrained(self, save_directory: Any, *args: Any, save_original_format: bool = False, **kwargs: Any) -> Any:
+        """Writes config.json and safetensors with native keys, whatever layout the weights came from."""
+        return super().save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
+
+
+def refuse_incomplete(report: Any, where: str) -> None:
+    """Raises CheckpointError when a loading report of transformers lists anything amiss."""
+    for key, said in (("missing_keys", "missing"), ("unexpected_keys", "unexpected"), ("mismatched_keys", "misshapen")):
+        names = sorted(str(name) for name in (report.get(key) or ()))
+        if names:
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            raise CheckpointError(f"{len(names)} {said} weights: {', '.join(names[:8])}{more}", where=where,
+                                  remedy="The files must belong to this config.json and be complete; fetch them again")
+
+
+def _dtype_of(module: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _by_length(items: Sequence[Tensor]) -> list[list[int]]:
+    groups: dict[int, list[int]] = {}
+    for index, item in enumerate(items):
+        groups.setdefault(len(item), []).append(index)
+    return list(groups.values())
+
+
+def _connect(connector: Any, media: Sequence[Tensor], grids: Sequence[tuple[int, int, int]]) -> list[Tensor]:
+    """Media of equal length share one connector call; every result is checked against the promised count."""
+    out: list[Tensor] = [torch.empty(0)] * len(media)
+    for group in _by_length(media):
+        grid = grids[group[0]]
+        batch = torch.stack([media[i] for i in group]).reshape(len(group), *grid, -1)
+        projected = connector.project(batch.to(_dtype_of(connector))).flatten(1, 3)
+        if projected.shape[1] != connector.n_out(grid):
+            raise UsageError(f"{type(connector).__name__} promised {connector.n_out(grid)} tokens, made "
+                             f"{projected.shape[1]}", where=f"grid {grid}")
+        for index, tokens in zip(group, projected, strict=True):
+            out[index] = tokens
+    return out
+
+
+@contextmanager
+def _kept_positions(language_model: Any, logits_to_keep: int | Tensor) -> Iterator[int | Tensor]:
+    """For a bool [B,S] choice: drop the other positions just before the vocabulary product, for any causal LM.
+
+    Newer transformers can do this themselves for some models; doing it at the head covers all models and versions.
+    """
+    if not (isinstance(logits_to_keep, Tensor) and logits_to_keep.dtype == torch.bool and logits_to_keep.dim() == 2):
+        yield logits_to_keep
+        return
+
+    def keep(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0][logits_to_keep], *args[1:])
+
+    handle = language_model.get_output_embeddings().register_forward_pre_hook(keep)
+    try:
+        yield 0
+    finally:
+        handle.remove()

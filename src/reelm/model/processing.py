@@ -1,0 +1,261 @@
+"""From messages with decoded media to tensors: exact counts first, then ids, masks, pixels and filter banks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchFeature, ProcessorMixin
+
+from reelm import registry
+from reelm.errors import UsageError
+from reelm.model.config import AudioSettings, ReelmConfig, VisionSettings, checked, part_of
+from reelm.parts.layouts.chat import IGNORED, filler_id
+from reelm.parts.layouts.turns import Cells, Laid, Turn
+from reelm.types import Audio, Clip, Frames, Image, Message
+
+Grid = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class AudioVideo:
+    """Pictures and sound of one clip: one place in the prompt, vision tokens followed by audio tokens."""
+
+    frames: Frames
+    audio: Audio
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A medium that is not decoded yet, good enough to count its tokens: `frames` pictures, `audio_s` seconds of sound.
+
+    `of_video` says that the sound belongs to pictures (some models cut such sound differently).
+    """
+
+    frames: int = 0
+    audio_s: float | None = None
+
+    @property
+    def of_video(self) -> bool:
+        return self.frames > 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One conversation laid out: token ids and, per medium in order, how many tokens it takes."""
+
+    laid: Laid
+    cells: tuple[Cells, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Tokens in all: {"text": …, "vision": …, "audio": …}."""
+        vision, audio = sum(c.vision for c in self.cells), sum(c.audio for c in self.cells)
+        return {"text": len(self.laid.ids) - vision - audio, "vision": vision, "audio": audio}
+
+
+class ReelmProcessor(ProcessorMixin):
+    """Conversations to model inputs. Holds the tokenizer and the settings of the parts; needs no weights.
+
+    Saved as processor_config.json beside the tokenizer. `vision`, `audio`, `layout` equal those of `ReelmConfig`.
+    """
+
+    attributes = ["tokenizer"]
+    tokenizer_class = "AutoTokenizer"
+
+    def __init__(self, tokenizer: Any = None, vision: dict | None = None, audio: dict | None = None,
+                 layout: dict | None = None, **kwargs: Any) -> None:
+        self.vision, self.audio, self.layout = vision, audio, layout or {"kind": "chat"}
+        self.vision_settings: VisionSettings | None = None if vision is None else checked(VisionSettings, vision, "vision")
+        self.audio_settings: AudioSettings | None = None if audio is None else checked(AudioSettings, audio, "audio")
+        self.chat_layout = registry.build("layout", self.layout)
+        super().__init__(tokenizer, **kwargs)
+
+    @classmethod
+    def of(cls, config: ReelmConfig, tokenizer: Any) -> ReelmProcessor:
+        """The processor that belongs to a model config."""
+        return cls(tokenizer, vision=config.vision, audio=config.audio, layout=config.layout)
+
+    # --- counting ----------------------------------------------------------------------------------------------
+
+    def vision_grid(self, frames: int) -> Grid:
+        """(t,h,w) of the tokens that a medium of `frames` frames becomes; one frame is repeated first."""
+        settings = self._vision()
+        encoder, encoder_settings = part_of("encoder", settings.encoder)
+        connector, connector_settings = part_of("connector", settings.connector)
+        grid = encoder.grid_of(encoder_settings, settings.repeat if frames == 1 else frames)
+        return connector.grid_of(connector_settings, grid)
+
+    def audio_grid(self, rows: int) -> Grid:
+        """(t,h,w) of the tokens that `rows` filter-bank rows become."""
+        settings = self._audio()
+        encoder, encoder_settings = part_of("encoder", settings.encoder)
+        connector, connector_settings = part_of("connector", settings.connector)
+        return connector.grid_of(connector_settings, encoder.grid_of(encoder_settings, rows))
+
+    def counts(self, medium: Any) -> dict[str, int]:
+        """Tokens of one medium, exact before any of its tensors exist: {"vision": n, "audio": m}."""
+        frames, rows = 0, None
+        if isinstance(medium, Sketch):
+            frames = medium.frames
+            if medium.audio_s is not None:
+                rows = self._rows(medium.audio_s, medium.of_video)
+        elif isinstance(medium, Frames | Image):
+            frames = len(medium) if isinstance(medium, Frames) else 1
+        elif isinstance(medium, Audio):
+            rows = self._rows(medium.duration_s, False)
+        elif isinstance(medium, AudioVideo):
+            frames, rows = len(medium.frames), self._rows(medium.audio.duration_s, True)
+        else:
+            raise UsageError(f"a {type(medium).__name__} is no decoded medium", remedy="Open clips with reelm.load(...)"
+                             ".answer, or pass Frames, Image, Audio or AudioVideo")
+        if isinstance(medium, Frames | AudioVideo) and frames == 0:
+            raise UsageError("a clip without a frame", remedy="Ask for at least one frame")
+        return {"vision": int(np.prod(self.vision_grid(frames))) if frames else 0,
+                "audio": int(np.prod(self.audio_grid(rows))) if rows is not None else 0}
+
+    def plan(self, conversation: Sequence[Message], *, labels: bool = False,
+             add_generation_prompt: bool | None = None) -> Plan:
+        """One conversation as token ids, without preparing pictures or sound; `Sketch`es are allowed as parts."""
+        turns, cells = [], []
+        for message in conversation:
+            pieces: list[str | Cells] = []
+            for piece in message.parts:
+                if not isinstance(piece, str):
+                    cells.append(Cells(**self.counts(piece)))
+                    piece = cells[-1]
+                pieces.append(piece)
+            turns.append(Turn(message.role, tuple(pieces)))
+        prompt = not labels if add_generation_prompt is None else add_generation_prompt
+        laid = self.chat_layout.lay_out(self.tokenizer, turns, add_generation_prompt=prompt, labels=labels)
+        return Plan(laid, tuple(cells))
+
+    # --- tensors -----------------------------------------------------------------------------------------------
+
+    def pixels(self, medium: Frames | Image) -> Tensor:
+        """Pixels of one medium as the encoder wants them: float32 [T,3,S,S]."""
+        if isinstance(medium, Image):
+            medium = Frames(medium.rgb[None], np.zeros(1), np.zeros(1, bool), still=True)
+        encoder, settings = part_of("encoder", self._vision().encoder)
+        return encoder.prepare(settings, medium)
+
+    def filter_bank(self, audio: Audio, *, of_video: bool = False) -> Tensor:
+        """Filter bank of one sound, cut and padded as the model was trained: float32 [K,128]."""
+        encoder, settings = part_of("encoder", self._audio().encoder)
+        return encoder.prepare(settings, self._cut(audio, of_video))
+
+    def __call__(self, conversations: Sequence[Sequence[Message]], *, labels: bool = False,  # type: ignore[override]
+                 add_generation_prompt: bool | None = None,
+                 padding_side: Literal["left", "right"] | None = None) -> BatchFeature:
+        """Model inputs of a batch of conversations (a list of lists of messages).
+
+        Gives input_ids, attention_mask, mm_token_type_ids [B,S] and, where there are media, pixel_values_videos with
+        video_frames and input_features with audio_frames. `labels=True` adds labels, pads on the right and ends after
+        the last message; otherwise the batch pads on the left and ends with the generation prompt.
+
+        Raises: UsageError for a medium that is not decoded, or that the model has no part for.
+        """
+        if any(isinstance(conversation, Message) for conversation in conversations):
+            raise UsageError("a batch is a list of conversations", remedy="Write processor([[Message(...)]])")
+        plans = [self.plan(c, labels=labels, add_generation_prompt=add_generation_prompt) for c in conversations]
+        data = self.pad([plan.laid for plan in plans], labels=labels, padding_side=padding_side)
+        media = [piece for c in conversations for message in c for piece in message.parts if not isinstance(piece, str)]
+        pixels, banks = self._prepared(media)
+        self._check([cell for plan in plans for cell in plan.cells], pixels, banks)
+        if pixels:
+            data["pixel_values_videos"] = torch.cat(pixels)
+            data["video_frames"] = [len(p) for p in pixels]
+        if banks:
+            data["input_features"] = torch.cat(banks)
+            data["audio_frames"] = [len(b) for b in banks]
+        return BatchFeature(data)
+
+    def pad(self, laid: Sequence[Laid], *, labels: bool = False,
+            padding_side: Literal["left", "right"] | None = None) -> dict[str, Any]:
+        """Rows of unequal length as tensors [B,S]; mask 0, kind 0 and label -100 where padded."""
+        left = (padding_side or ("right" if labels else "left")) == "left"
+        length = max(len(row.ids) for row in laid)
+
+        def padded(rows: list[list[int]], value: int) -> Tensor:
+            fill = [[value] * (length - len(row)) for row in rows]
+            return torch.tensor([f + row if left else row + f for row, f in zip(rows, fill, strict=True)])
+
+        data = {
+            "input_ids": padded([row.ids for row in laid], filler_id(self.tokenizer)),
+            "attention_mask": padded([[1] * len(row.ids) for row in laid], 0),
+            "mm_token_type_ids": padded([row.kinds for row in laid], 0),
+        }
+        if labels:
+            data["labels"] = padded([row.labels for row in laid], IGNORED)
+        return data
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["input_ids", "attention_mask", "mm_token_type_ids", "pixel_values_videos", "video_frames",
+                "input_features", "audio_frames"]
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _vision(self) -> VisionSettings:
+        if self.vision_settings is None:
+            raise UsageError("this model does not see", remedy="Leave pictures out, or load a model with a vision part")
+        return self.vision_settings
+
+    def _audio(self) -> AudioSettings:
+        if self.audio_settings is None:
+            raise UsageError("this model does not hear", remedy="Leave sound out, or load a model with an audio part")
+        return self.audio_settings
+
+    def _cut(self, audio: Audio, of_video: bool) -> Audio:
+        settings, wave, rate = self._audio(), audio.wave, audio.rate_hz
+        if rate != settings.rate_hz:
+            raise UsageError(f"sound at {rate} Hz, the model hears {settings.rate_hz} Hz",
+                             remedy=f"Read it with reader.audio({settings.rate_hz})")
+        if of_video and settings.spread is not None:
+            wave = _spread(wave, rate, settings.spread.count, settings.spread.length_s)
+        if settings.max_s is not None:
+            wave = wave[:, : round(settings.max_s * rate)]
+        if settings.pad_s is not None:
+            wave = np.pad(wave, ((0, 0), (0, max(0, round(settings.pad_s * rate) - wave.shape[1]))))
+        return Audio(wave, rate, audio.start_s)
+
+    def _rows(self, audio_s: float, of_video: bool) -> int:
+        settings = self._audio()
+        silence = Audio(np.zeros((1, round(audio_s * settings.rate_hz)), np.float32), settings.rate_hz)
+        samples = self._cut(silence, of_video).wave.shape[1]
+        encoder, encoder_settings = part_of("encoder", settings.encoder)
+        return encoder.rows_of(encoder_settings, samples)
+
+    def _prepared(self, media: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
+        pixels, banks = [], []
+        for medium in media:
+            if isinstance(medium, Clip | Sketch):
+                raise UsageError(f"a {type(medium).__name__} holds no pictures or sound yet", remedy="Decode it first")
+            if isinstance(medium, Frames | Image):
+                pixels.append(self.pixels(medium))
+            elif isinstance(medium, Audio):
+                banks.append(self.filter_bank(medium))
+            else:
+                pixels.append(self.pixels(medium.frames))
+                banks.append(self.filter_bank(medium.audio, of_video=True))
+        return pixels, banks
+
+    def _check(self, cells: Sequence[Cells], pixels: Sequence[Tensor], banks: Sequence[Tensor]) -> None:
+        made = [int(np.prod(self.vision_grid(len(p)))) for p in pixels], [int(np.prod(self.audio_grid(len(b)))) for b in banks]
+        planned = [c.vision for c in cells if c.vision], [c.audio for c in cells if c.audio]
+        if made != planned:
+            raise UsageError(f"planned {planned} tokens, prepared media give {made}", where="ReelmProcessor",
+                             remedy="This is a fault of an encoder's counts; please report it")
+
+
+def _spread(wave: np.ndarray, rate_hz: int, count: int, length_s: float) -> np.ndarray:
+    """`count` stretches of `length_s`, starting at i · (duration - length_s) / count, joined; shorter sound is kept whole."""
+    duration_s = wave.shape[1] / rate_hz
+    if duration_s <= length_s:
+        return np.tile(wave, (1, count))
+    starts = [index * (duration_s - length_s) / count for index in range(count)]
+    return np.concatenate([wave[:, int(s * rate_hz) : int((s + length_s) * rate_hz)] for s in starts], axis=1)
