@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from reelm.config import PartConfig
 from reelm.errors import UsageError
-from reelm.types import VISION, Audio, Frames, MediaInfo, Tokens
+from reelm.types import AUDIO, VISION, Audio, Frames, Image, MediaInfo, Tokens
 
 Grid = tuple[int, int, int]
 
@@ -62,12 +62,33 @@ class Encoder:
 
     @classmethod
     def prepare(cls, settings: Any, media: Any) -> Tensor:
-        """Frames to pixels [T,3,S,S], or Audio to a filter bank [K,128]; float32, on the CPU, no weights needed."""
+        """Frames or Image to pixels [T,3,S,S], Audio to a filter bank [K,128]; float32, on the CPU, no weights needed."""
         raise NotImplementedError
 
-    def encode(self, media: Frames | Audio) -> Tokens:
-        """Features of one medium with their columns."""
-        raise NotImplementedError
+    @classmethod
+    def slice_times(cls, settings: Any, media: Any, count: int) -> np.ndarray:
+        """Seconds of the `count` time slices, float64; NaN where a slice has no time (a still picture, filled silence)."""
+        if isinstance(media, Frames) and not media.still:
+            return media.at_s
+        return np.full(count, np.nan)
+
+    @classmethod
+    def notes_on(cls, settings: Any, media: Any) -> tuple[str, ...]:
+        """Sentences on what `prepare` cuts from this medium or adds to it; empty when nothing."""
+        return ()
+
+    def encode(self, media: Frames | Image | Audio) -> Tokens:
+        """Features of one medium with their columns; gradients flow unless the caller forbids them."""
+        if not isinstance(self, nn.Module):
+            raise TypeError("Encoder is a mix-in for torch modules")
+        weight = next(self.parameters())
+        values = self.prepare(self.settings, media)
+        audio = self.modality == "audio"
+        grid = self.grid_of(self.settings, len(values))
+        batch = values.to(weight.device, weight.dtype) if not audio else values.to(weight.device)[None]
+        x = self(batch).flatten(0, 1)
+        return Tokens.of_grid(x, grid, torch.from_numpy(self.slice_times(self.settings, media, grid[0])),
+                              kind=AUDIO if audio else VISION)
 
 
 class Connector(nn.Module, ABC):
