@@ -183,8 +183,10 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
 
     # --- what Hugging Face generate needs ----------------------------------------------------------------------
 
-    def prepare_inputs_for_generation(self, input_ids: Any, is_first_iteration: bool = False, **kwargs: Any) -> Any:
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+    def prepare_inputs_for_generation(self, input_ids: Any, inputs_embeds: Tensor | None = None,
+                                      is_first_iteration: bool = False, **kwargs: Any) -> Any:
+        inputs = super().prepare_inputs_for_generation(
+            input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs)
         if not is_first_iteration and kwargs.get("use_cache", True):
             for name in ("video_frames", "audio_frames", "mm_token_type_ids"):
                 inputs.pop(name, None)

@@ -138,8 +138,6 @@ class ReelmProcessor(ProcessorMixin):
 
     def pixels(self, medium: Frames | Image) -> Tensor:
         """Pixels of one medium as the encoder wants them: float32 [T,3,S,S]."""
-        if isinstance(medium, Image):
-            medium = Frames(medium.rgb[None], np.zeros(1), np.zeros(1, bool), still=True)
         encoder, settings = part_of("encoder", self._vision().encoder)
         return encoder.prepare(settings, medium)
 

@@ -1,0 +1,157 @@
+"""Published VideoLLaMA 2 folders in our words: flat config to sections, official weight names to ours. No files here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reelm.errors import CheckpointError
+from reelm.model.config import ReelmConfig
+from reelm.parts.connectors.official import from_official_name
+from reelm.parts.encoders import beats
+from reelm.parts.layouts.chat import VIDEOLLAMA2_SYSTEM
+
+#: Official model_type -> kind of the language model.
+FAMILIES = {"videollama2": "mistral", "videollama2_mistral": "mistral", "videollama2_mixtral": "mixtral",
+            "videollama2_qwen2": "qwen2", "videollama2_llama": "llama"}
+
+#: Towers whose architecture published folders leave out of config.json, by the exact name they write.
+TOWERS: dict[str, dict[str, Any]] = {
+    "openai/clip-vit-large-patch14-336": {
+        "model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "image_size": 336, "patch_size": 14, "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5, "projection_dim": 768,
+    },
+    "google/siglip-so400m-patch14-384": {
+        "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
+        "num_attention_heads": 16, "image_size": 384, "patch_size": 14, "hidden_act": "gelu_pytorch_tanh",
+        "layer_norm_eps": 1e-6,
+    },
+}
+_ENCODERS = {"clip_vision_model": "clip", "siglip_vision_model": "siglip"}
+
+#: BEATs settings in a published audio_config that speak of training only, or of other models.
+_BEATS_TRAINING = {"layer_wise_gradient_decay_ratio", "dropout", "attention_dropout", "activation_dropout",
+                   "encoder_layerdrop", "dropout_input", "predictor_dropout", "hidden_size"}
+
+#: Keys of the flat config that are not the language model's.
+_NOT_TEXT = {"model_type", "architectures", "vision_config", "audio_config", "num_frames", "use_mm_proj", "torch_dtype",
+             "image_aspect_ratio", "hidden_size_a", "tune_mm_mlp_adapter", "tune_mm_mlp_adapter_a", "freeze_mm_mlp_adapter",
+             "tokenizer_model_max_length", "tokenizer_padding_side", "extra_image_grid", "transformers_version",
+             "_name_or_path", "tokenizer_class"}
+
+
+def family_of(flat: Mapping[str, Any]) -> str | None:
+    """The kind of language model of an official config, or None when this is no VideoLLaMA 2 config."""
+    name = flat.get("model_type")
+    if name in FAMILIES:
+        return FAMILIES[name]
+    # The first revisions of the published folders carry the plain family name and tell by their class only.
+    official = any(str(a).startswith("Videollama2") for a in flat.get("architectures") or ())
+    return str(name) if official and name in FAMILIES.values() else None
+
+
+def config_from(flat: Mapping[str, Any]) -> ReelmConfig:
+    """Our config for a flat official one.
+
+    Raises: CheckpointError for a tower whose architecture is neither in the file nor in the small table here.
+    """
+    family = family_of(flat)
+    if family is None:
+        raise CheckpointError(f"model_type {flat.get('model_type')!r} is no VideoLLaMA 2", where="config.json",
+                              remedy=f"Known: {', '.join(FAMILIES)}")
+    text = {key: value for key, value in flat.items() if key not in _NOT_TEXT and not key.startswith("mm_")}
+    system = VIDEOLLAMA2_SYSTEM if family in ("mistral", "mixtral") else None
+    return ReelmConfig(
+        text_config={"model_type": family, **text}, vision=_vision(flat), audio=_audio(flat),
+        layout={"kind": "chat", "system": system, "media_first": True, "newline_without_media": True},
+    )
+
+
+def _vision(flat: Mapping[str, Any]) -> dict[str, Any] | None:
+    name = flat.get("mm_vision_tower")
+    if name is None:
+        return None
+    tower = flat.get("vision_config") or TOWERS.get(str(name))
+    if tower is None or tower.get("model_type") not in _ENCODERS:
+        raise CheckpointError(f"the architecture of vision tower {name!r} is unknown", where="config.json",
+                              remedy=f"Add its vision_config to config.json; known by name: {', '.join(TOWERS)}")
+    frames = flat.get("num_frames", 8)
+    encoder = {"kind": _ENCODERS[tower["model_type"]], "tower": dict(tower),
+               "select_layer": flat.get("mm_vision_select_layer", -2),
+               "select_feature": flat.get("mm_vision_select_feature", "patch")}
+    connector = from_official_name(flat.get("mm_projector_type", "linear"), flat["mm_hidden_size"], flat["hidden_size"])
+    return {"encoder": encoder, "connector": connector, "sampler": {"kind": "uniform"}, "frames": frames,
+            "image": {"repeat": frames}}
+
+
+def _audio(flat: Mapping[str, Any]) -> dict[str, Any] | None:
+    if flat.get("mm_audio_tower") is None:
+        return None
+    settings = {k: v for k, v in (flat.get("audio_config") or {}).items() if k not in _BEATS_TRAINING}
+    connector = from_official_name(flat.get("mm_projector_a_type", "linear"), flat["mm_hidden_size_a"],
+                                   flat.get("hidden_size_a", flat["hidden_size"]), audio=True)
+    # The official code hears 30 s at most, filled up with silence; of a video, eight stretches of two seconds.
+    return {"encoder": {"kind": "beats", **settings}, "connector": connector, "rate_hz": 16000, "max_s": 30.0,
+            "pad_s": 30.0, "spread": {"count": 8, "length_s": 2.0}}
+
+
+_RULES = (
+    (re.compile(r"model\.vision_tower\.vision_tower\.vision_model\.(.+)"), "vision_tower.tower."),
+    (re.compile(r"model\.mm_projector\.(.+)"), "connector."),
+    (re.compile(r"model\.mm_projector_a\.(.+)"), "audio_connector."),
+    (re.compile(r"model\.((?:embed_tokens|layers|norm)\..+)"), "language_model.model."),
+    (re.compile(r"(lm_head\..+)"), "language_model."),
+)
+_AUDIO_TOWER = "model.audio_tower."
+
+
+def key_from(key: str) -> str:
+    """Our name of an official weight.
+
+    Raises: CheckpointError for a key that no rule knows.
+    """
+    if key.startswith(_AUDIO_TOWER):
+        return "audio_tower." + beats.from_official_key(key[len(_AUDIO_TOWER):])
+    for pattern, prefix in _RULES:
+        if match := pattern.fullmatch(key):
+            return prefix + match[1]
+    raise CheckpointError(f"extra weight {key!r}", where="official checkpoint",
+                          remedy="No part of VideoLLaMA 2 has this weight; is this another model?")
+
+
+def weights_from(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under our names.
+
+    Raises: CheckpointError for an unknown key, or two keys of one name with different values.
+    """
+    mapped: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        name = key_from(key)
+        if name in mapped and not torch.equal(mapped[name], value):
+            raise CheckpointError(f"weight {key!r} contradicts another that is shared with it", where="official checkpoint")
+        mapped[name] = value
+    return mapped
+
+
+def in_official_words(text: str) -> str:
+    """A message about weights with our names replaced by the official ones."""
+    return re.sub(r"\b(?:vision_tower|connector|audio_connector|audio_tower|language_model)\.[\w.]+",
+                  lambda match: _official_key(match[0]), text)
+
+
+def _official_key(name: str) -> str:
+    for ours, theirs in (("vision_tower.tower.", "model.vision_tower.vision_tower.vision_model."),
+                         ("audio_connector.", "model.mm_projector_a."), ("connector.", "model.mm_projector."),
+                         ("language_model.", ""), ("audio_tower.", _AUDIO_TOWER)):
+        if name.startswith(ours):
+            rest = name[len(ours):]
+            if ours == "audio_tower.":
+                tries = (rest, rest.replace("scale", "weight_g").replace("direction", "weight_v"))
+                rest = next((t for t in tries if beats.from_official_key(t) == rest and t != rest), rest)
+            return theirs + rest
+    return name
