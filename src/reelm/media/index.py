@@ -28,7 +28,8 @@ _PROBE_PACKETS = 32
 
 @dataclass(frozen=True)
 class VideoTrack:
-    """The pictures of one track. `ticks` are distinct and rising, `times_s` are the same as seconds.
+    """The pictures of one track. `ticks` are distinct and rising, `times_s` are the same as seconds; the last picture
+    stays until `last_s`; `rate` is the nominal one.
 
     `pts` (decode order, every packet), `key` and `place` say where decoding can begin. `copies`: how many pictures
     share a tick (only the last of them is ever seen). `ordinal`: the file has no presentation times; ticks count
@@ -44,6 +45,7 @@ class VideoTrack:
     copies: dict[int, int]
     ordinal: bool
     last_s: float
+    rate: float
     codec: str
     width_px: int
     height_px: int
@@ -199,8 +201,9 @@ def _assemble(path: Path, container: Any, chosen: dict[int, _Packets], notes: li
     clock = Clock(min((start for start in starts if start is not None), default=Fraction(0)))
     video_track = _video_track(video, clock) if video is not None else None
     audio_track = _audio_track(audio, clock, container.format.name.split(',')[0]) if audio is not None else None
-    end_s = max([video_track.last_s] * (video_track is not None) + [audio_track.end_s] * (audio_track is not None)
-                if video_track is not None or audio_track is not None else [0.0])
+    ends = [video_track.last_s] if video_track is not None else []
+    ends += [audio_track.end_s] if audio_track is not None else []
+    end_s = max(ends)
     notes += _shortfalls(container, video, video_track, audio, audio_track, end_s)
     return Index(container.format.name, clock, video_track, audio_track, end_s, tuple(notes))
 
@@ -236,7 +239,7 @@ def _video_track(packets: _Packets, clock: Clock) -> VideoTrack:
     return VideoTrack(
         stream.index, base, ticks, times, np.array([floor if pts is None else pts for pts in packets.pts], np.int64),
         np.array(packets.key, bool), copies, ordinal, float(times[-1]) + (last or step),
-        context.name if context is not None else "unknown", width, height)
+        float(stream.average_rate or 0), context.name if context is not None else "unknown", width, height)
 
 
 def _ordinal_times(packets: _Packets) -> tuple[np.ndarray, np.ndarray]:
@@ -269,8 +272,9 @@ def _audio_track(packets: _Packets, clock: Clock, container: str) -> AudioTrack:
 def _shortfalls(container: Any, video: _Packets | None, video_track: VideoTrack | None, audio: _Packets | None,
                 audio_track: AudioTrack | None, end_s: float) -> Iterator[str]:
     """Sentences on what the header promised and the packets do not hold."""
-    for packets, track_end, name in ((video, video_track and video_track.last_s, "picture"),
-                                     (audio, audio_track and audio_track.end_s, "sound")):
+    tracks = ((video, video_track.last_s if video_track else None, "picture"),
+              (audio, audio_track.end_s if audio_track else None, "sound"))
+    for packets, track_end, name in tracks:
         if packets is None or track_end is None:
             continue
         if packets.corrupt:

@@ -202,7 +202,10 @@ def _inside(track: VideoTrack, clip: Clip) -> slice:
 
 
 def _rate(times: np.ndarray, video: VideoTrack | None) -> float:
-    """Mean frames per second of the clip."""
-    if len(times) > 1:
-        return float((len(times) - 1) / (times[-1] - times[0]))
-    return 1.0 / (video.last_s - float(video.times_s[-1])) if video is not None else 0.0
+    """Frames per second of the clip: the track's nominal rate where the true times agree to 0.5 %, else their mean."""
+    if video is None:
+        return 0.0
+    if len(times) < 2:
+        return video.rate or 1.0 / (video.last_s - float(video.times_s[-1]))
+    mean = float((len(times) - 1) / (times[-1] - times[0]))
+    return video.rate if abs(video.rate - mean) <= 0.005 * mean else mean

@@ -28,9 +28,10 @@ def read_still(path: Path, kind: str, limits: Limits) -> tuple[np.ndarray, list[
                 notes.append("transparency is ignored")
             if picture.mode.startswith("I;16") or picture.mode == "I":
                 deep = np.asarray(picture, dtype=np.int64) // 257
-                picture = Pillow.fromarray(deep.clip(0, 255).astype(np.uint8))
-            upright = ImageOps.exif_transpose(picture)
-            rgb = np.asarray(upright.convert("RGB"))
+                plain = Pillow.fromarray(deep.clip(0, 255).astype(np.uint8))
+            else:
+                plain = ImageOps.exif_transpose(picture)
+            rgb = np.asarray(plain.convert("RGB"))
     except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
         raise MediaError(f"cannot be read as {PICTURES[kind]}: {error}", where=str(path),
                          remedy="Copy or download it again") from None
