@@ -1,104 +1,70 @@
-"""Training samples from the synthetic world: a pure function of (seed, index), so a run can go on from anywhere."""
+"""Training samples from the synthetic world: pure functions of (seed, index), so a run can go on from anywhere."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image as Picture
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from reelm.data.features import Features, drawn
 from reelm.data.questions import ask, types_of
-from reelm.data.world import midpoints, render, scene
-from reelm.types import Frames, Message
+from reelm.data.world import Scene
+from reelm.model.processing import Sketch
+from reelm.types import Message
 
 if TYPE_CHECKING:
     from reelm.model.processing import ReelmProcessor
 
-#: Share of training scenes of each plot; parades and crowds are harder, so they come more often.
-PLOT_SHARES = {"still": 0.12, "move": 0.18, "enter": 0.09, "leave": 0.09, "crowd": 0.2, "parade": 0.2, "pair": 0.12}
+#: A parade can be asked several different questions of these types.
+_REPEATED = ("order", "order", "before")
+
+
+def conversation(staged: Scene, medium: Any, seed: int, turns: int) -> list[Message]:
+    """Up to `turns` questions about a scene with their answers; a caption comes first or last, never in between.
+
+    A caption gives away what later questions ask, so it mostly comes last.
+    """
+    rng = np.random.default_rng([staged.seed, seed, 6])
+    types = [t for t in types_of(staged) if t != "caption"]
+    types += _REPEATED if staged.plot == "parade" else ()
+    types = [str(t) for t in rng.permutation(types)][: turns - 1]
+    types = ["caption", *types[:1]] if rng.random() < 0.2 else [*types, "caption"]
+    messages: list[Message] = []
+    for i, kind in enumerate(types):
+        question = ask(staged, kind, seed=int(rng.integers(2**31)))
+        asked: tuple[Any, ...] = (medium, question.text) if i == 0 else (question.text,)
+        messages += [Message("user", asked), Message("assistant", (question.answer,))]
+    return messages
 
 
 @dataclass(frozen=True)
 class WorldSamples(Dataset[dict[str, Any]]):
-    """Sample `index` of the run `seed`: a clip with up to `turns` questions and answers, only seen combinations.
-
-    Pixels come as uint8 [T,3,S,S], exactly what the encoder's `prepare` makes before it normalises.
-    """
+    """Sample i of `order`: the stored features of a clip, what is asked of it, and its scene."""
 
     processor: ReelmProcessor
-    seed: int
-    size: int
-    frames: int = 8
-    turns: int = 3
+    features: Features
+    order: tuple[int, ...]
+    turns: int = 4
 
     def __len__(self) -> int:
-        return self.size
+        return len(self.order)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = np.random.default_rng([self.seed, index, 5])
-        plot = str(rng.choice(list(PLOT_SHARES), p=list(PLOT_SHARES.values())))
-        staged = scene(int(rng.integers(2**62)), plot)
-        at = np.clip(midpoints(self.frames) + rng.uniform(-0.02, 0.02), 0, 0.999)
-        rgb = worn(render(staged, at), rng)
-        seen = Frames(
-            rgb=np.ascontiguousarray(rgb.transpose(0, 3, 1, 2)),
-            at_s=at * staged.seconds,
-            repeated=np.zeros(self.frames, bool),
-        )
-        turns: list[Message] = []
-        for i, kind in enumerate(rng.permutation(types_of(staged))[: self.turns]):
-            question = ask(staged, str(kind), seed=int(rng.integers(2**31)))
-            turns += [
-                Message("user", (seen, question.text) if i == 0 else (question.text,)),
-                Message("assistant", (question.answer,)),
-            ]
-        batch = self.processor([turns], labels=True, add_generation_prompt=False)
-        pixels = ((batch["pixel_values_videos"] + 1) * 127.5).round().to(torch.uint8)
-        return {
-            "input_ids": batch["input_ids"][0],
-            "labels": batch["labels"][0],
-            "mm_token_type_ids": batch["mm_token_type_ids"][0],
-            "pixels": pixels,
-        }
+    def __getitem__(self, at: int) -> dict[str, Any]:
+        index = self.order[at]
+        staged, moments = drawn(self.features.seed, index, self.features.frames)
+        asked = conversation(staged, Sketch(frames=self.features.frames), at, self.turns)
+        laid = self.processor.plan(asked, labels=True).laid
+        return {"input_ids": torch.tensor(laid.ids), "labels": torch.tensor(laid.labels),
+                "mm_token_type_ids": torch.tensor(laid.kinds), "features": self.features.clip(index),
+                "scene": staged, "moments": moments}
 
 
-def worn(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The frames as a lossy file would give them: JPEG blocks, halved colour, other light. uint8 [T,H,W,3]."""
-    if rng.random() < 0.3:
-        gain, lift = rng.uniform(0.85, 1.12), rng.uniform(-12, 12)
-        rgb = np.clip(rgb.astype(np.float32) * gain + lift, 0, 255).astype(np.uint8)
-    if rng.random() < 0.2:
-        height, width = rgb.shape[1:3]
-        small = (int(width * rng.uniform(0.5, 0.9)), int(height * rng.uniform(0.5, 0.9)))
-        rgb = np.stack(
-            [
-                np.asarray(
-                    Picture.fromarray(f)
-                    .resize(small, Picture.Resampling.BILINEAR)
-                    .resize((width, height), Picture.Resampling.BILINEAR)
-                )
-                for f in rgb
-            ]
-        )
-    if rng.random() < 0.5:
-        quality = int(rng.integers(30, 95))
-        rgb = np.stack([_jpeg(f, quality) for f in rgb])
-    return rgb
-
-
-def _jpeg(frame: np.ndarray, quality: int) -> np.ndarray:
-    with io.BytesIO() as stream:
-        Picture.fromarray(frame).save(stream, "JPEG", quality=quality)
-        return np.asarray(Picture.open(stream).convert("RGB"))
-
-
-def collate(samples: list[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
-    """One right-padded batch: ids [B,S], labels [B,S] (-100 where nothing is learnt), mask [B,S], pixels [ΣT,3,S,S]."""
+def collate(samples: list[dict[str, Any]], pad_id: int) -> dict[str, Any]:
+    """One right-padded batch: ids, labels (-100: nothing learnt), kinds, mask [B,S], features [B,T,h·w,D], scenes."""
     length = max(len(s["input_ids"]) for s in samples)
 
     def padded(name: str, fill: int) -> Tensor:
@@ -106,11 +72,8 @@ def collate(samples: list[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
         return torch.stack(rows)
 
     real = torch.tensor([len(s["input_ids"]) for s in samples])
-    return {
-        "input_ids": padded("input_ids", pad_id),
-        "labels": padded("labels", -100),
-        "mm_token_type_ids": padded("mm_token_type_ids", 0),
-        "attention_mask": (torch.arange(length)[None] < real[:, None]).long(),
-        "pixels": torch.cat([s["pixels"] for s in samples]),
-        "video_frames": torch.tensor([len(s["pixels"]) for s in samples]),
-    }
+    return {"input_ids": padded("input_ids", pad_id), "labels": padded("labels", -100),
+            "mm_token_type_ids": padded("mm_token_type_ids", 0),
+            "attention_mask": (torch.arange(length)[None] < real[:, None]).long(),
+            "features": torch.stack([s["features"] for s in samples]),
+            "scenes": [s["scene"] for s in samples], "moments": [s["moments"] for s in samples]}

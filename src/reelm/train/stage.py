@@ -12,7 +12,7 @@ from torch import nn
 from reelm.errors import UsageError
 
 Learner = Literal["connector", "lora"]
-#: which parameters a word in `learns` stands for, by a piece of their name.
+#: which parameters a learner stands for, by a piece of their name.
 _MARKS = {"connector": "connector.", "lora": "lora_"}
 
 
@@ -29,13 +29,13 @@ class LoraSettings(_Closed):
 
 
 class Stage(_Closed):
-    """One stretch of training: what learns, for how many steps of how many clips, at which peak rate."""
+    """One stretch of training: which loss, for how many steps of how many clips, and who learns at which peak rate."""
 
     name: str
-    learns: tuple[Learner, ...]
+    loss: Literal["words", "answers"]
+    rates: dict[Learner, float]
     steps: int
     batch_clips: int
-    rate: float
 
 
 class Recipe(_Closed):
@@ -43,12 +43,16 @@ class Recipe(_Closed):
 
     name: str
     seed: int
+    frames: int
     model: dict[str, Any]
     lora: LoraSettings
     stages: tuple[Stage, ...]
     warmup_steps: int = 100
     grad_clip: float = 1.0
-    save_every_steps: int = 500
+    save_every_steps: int = 100
+    #: training clips 0..clips-1 are gone through in order, again and again: they are independent draws.
+    clips: int
+    turns: int = 4
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
@@ -61,23 +65,21 @@ class Recipe(_Closed):
             raise UsageError(str(error), where=str(path)) from None
 
 
-def open_stage(model: nn.Module, stage: Stage) -> list[nn.Parameter]:
-    """Lets exactly the stage's parameters learn and gives them back; everything else is frozen.
+def open_stage(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
+    """Lets exactly the stage's parameters learn; gives them as optimizer groups {"name", "params", "peak"}.
 
-    Raises: UsageError if a word of `learns` matches no parameter.
+    Everything else is frozen. Raises: UsageError if a name in `rates` matches no parameter.
     """
-    learning: list[nn.Parameter] = []
-    found: set[str] = set()
+    groups = {word: {"name": word, "params": [], "peak": rate} for word, rate in stage.rates.items()}
     for name, parameter in model.named_parameters():
-        words = [word for word in stage.learns if _MARKS[word] in name]
-        parameter.requires_grad_(bool(words))
-        if words:
-            learning.append(parameter)
-            found.update(words)
-    missing = set(stage.learns) - found
+        word = next((w for w in stage.rates if _MARKS[w] in name), None)
+        parameter.requires_grad_(word is not None)
+        if word is not None:
+            groups[word]["params"].append(parameter)  # type: ignore[attr-defined]
+    missing = [word for word, group in groups.items() if not group["params"]]
     if missing:
-        raise UsageError(f"nothing to learn for {', '.join(sorted(missing))}", where=f"stage {stage.name}")
-    return learning
+        raise UsageError(f"nothing to learn for {', '.join(missing)}", where=f"stage {stage.name}")
+    return list(groups.values())
 
 
 def table(model: nn.Module) -> str:

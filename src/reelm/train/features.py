@@ -1,0 +1,32 @@
+"""Fills a folder of stored features: `python -m reelm.train.features RECIPE --out DIR --shards 0:200`.
+
+Several processes may work on one folder; shards that are there already are left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from reelm.data.features import write_shard
+from reelm.model.tiny import fresh_tiny
+from reelm.train.stage import Recipe
+
+
+def main() -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--shards", default="0:200", help="first:last+1")
+    given = parser.parse_args()
+    recipe = Recipe.read(given.recipe)
+    model, processor = fresh_tiny(recipe.model, recipe.seed)
+    first, last = (int(n) for n in given.shards.split(":"))
+    tower = model.vision_tower.eval()
+    for shard in range(first, last):
+        print(write_shard(tower, processor, recipe.seed, shard, recipe.frames, given.out), flush=True)
+
+
+if __name__ == "__main__":
+    main()

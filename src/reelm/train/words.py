@@ -1,0 +1,102 @@
+"""The first stage of reelm-tiny: the connector learns to say, at each place, the words for what is there.
+
+The world knows where everything is, so every output token has a target: the sum of the language model's own embeddings
+of the object's colour, its kind and the way it moves, at the cell that holds its centre, and of a full stop elsewhere.
+The language model then starts from tokens that read almost like words. No language model runs in this stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reelm.data.sprites import COLOURS, KINDS
+from reelm.data.world import DIRECTIONS, Scene
+from reelm.parts.base import Grid
+
+#: What an object may be, in which colour, and how it moves; each list is one choice per cell.
+FACTS = {"kind": KINDS, "colour": tuple(COLOURS), "way": (*DIRECTIONS, "still")}
+_NOTHING = -1
+#: A move shorter than this share of the picture between two looks is standing still.
+_STILL = 0.01
+
+
+@dataclass(frozen=True)
+class Words:
+    """Embeddings of the words of each fact, [choices, D], and of the full stop, [1, D]."""
+
+    facts: dict[str, Tensor]
+    empty: Tensor
+
+    @classmethod
+    def of(cls, tokenizer: Any, embedding: Tensor) -> Words:
+        """The mean embedding of each word's tokens, a space before it as inside a sentence."""
+
+        def vector(text: str) -> Tensor:
+            return embedding[torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])].mean(0).float()
+
+        facts = {name: torch.stack([vector(f" {w}") for w in words]) for name, words in FACTS.items()}
+        return cls(facts, vector(".")[None])
+
+
+def places(scene: Scene, moments: np.ndarray, grid: Grid) -> dict[str, np.ndarray]:
+    """For every output cell the choice of each fact, -1 where no object has its centre: int64 [t,h,w] per fact.
+
+    `moments` [T] are split evenly over the t slices; an object is where it is on average over its slice.
+    """
+    slices, rows, columns = grid
+    told = {name: np.full(grid, _NOTHING) for name in FACTS}
+    for actor in reversed(scene.actors):  # the main actor last: it wins a shared cell
+        for s, looks in enumerate(np.split(moments, slices)):
+            spots = [spot for spot in (actor.at(float(u)) for u in looks) if spot is not None]
+            if not spots:
+                continue
+            x, y = np.mean(spots, axis=0)
+            if not (0 <= x < 1 and 0 <= y < 1):
+                continue
+            cell = s, int(y * rows), int(x * columns)
+            moved = np.subtract(actor.stop, actor.start)
+            goes = np.abs(moved).max() > _STILL
+            way = max(DIRECTIONS, key=lambda d: float(np.dot(DIRECTIONS[d], moved))) if goes else "still"
+            for name, value in (("kind", actor.kind), ("colour", actor.colour), ("way", way)):
+                told[name][cell] = FACTS[name].index(value)
+    return told
+
+
+def word_loss(tokens: Tensor, words: Words, scenes: Sequence[Scene], moments: Sequence[np.ndarray],
+              grid: Grid) -> Tensor:
+    """How far the connector's tokens are from the words they should be; tokens [B, t·h·w, D].
+
+    The squared distance to the target, in units of the target's size, plus a choice among the words of each fact.
+    """
+    told = [places(s, m, grid) for s, m in zip(scenes, moments, strict=True)]
+    labels = {name: torch.from_numpy(np.stack([t[name] for t in told])).flatten(1) for name in FACTS}
+    full = labels["kind"] != _NOTHING
+    target = words.empty.expand_as(tokens).clone()
+    target[full] = sum(words.facts[name][labels[name][full]] for name in FACTS)  # type: ignore[assignment]
+    error = (tokens - target).square().mean(-1) / target.square().mean(-1)
+    loss = error[full].mean() + error[~full].mean()
+    said = tokens[full]
+    for name in FACTS:
+        choices = F.normalize(words.facts[name], dim=-1)
+        loss = loss + 0.5 * F.cross_entropy(F.normalize(said, dim=-1) @ choices.T * 16, labels[name][full])
+    return loss
+
+
+def word_hits(tokens: Tensor, words: Words, scenes: Sequence[Scene], moments: Sequence[np.ndarray],
+              grid: Grid) -> dict[str, float]:
+    """Share of occupied cells whose nearest word is the right one, per fact."""
+    told = [places(s, m, grid) for s, m in zip(scenes, moments, strict=True)]
+    hits = {}
+    for name in FACTS:
+        label = torch.from_numpy(np.stack([t[name] for t in told])).flatten(1)
+        full = label != _NOTHING
+        near = (F.normalize(tokens[full], dim=-1) @ F.normalize(words.facts[name], dim=-1).T).argmax(-1)
+        hits[name] = round(float((near == label[full]).float().mean()), 3)
+    return hits
