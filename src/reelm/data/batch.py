@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from reelm.data.features import Features, drawn
 from reelm.data.questions import ask, types_of
@@ -18,6 +19,7 @@ from reelm.types import Message
 
 if TYPE_CHECKING:
     from reelm.model.processing import ReelmProcessor
+    from reelm.parts.layouts.turns import Laid
 
 #: A parade can be asked several different questions of these types.
 _REPEATED = ("order", "order", "before")
@@ -54,13 +56,45 @@ class WorldSamples(Dataset[dict[str, Any]]):
         return len(self.order)
 
     def __getitem__(self, at: int) -> dict[str, Any]:
-        index = self.order[at]
-        staged, moments = drawn(self.features.seed, index, self.features.frames)
-        asked = conversation(staged, Sketch(frames=self.features.frames), at, self.turns)
-        laid = self.processor.plan(asked, labels=True).laid
+        staged, moments, laid = self._laid(at)
         return {"input_ids": torch.tensor(laid.ids), "labels": torch.tensor(laid.labels),
-                "mm_token_type_ids": torch.tensor(laid.kinds), "features": self.features.clip(index),
+                "mm_token_type_ids": torch.tensor(laid.kinds), "features": self.features.clip(self.order[at]),
                 "scene": staged, "moments": moments}
+
+    def length(self, at: int) -> int:
+        """Tokens of sample `at`, without reading its features."""
+        return len(self._laid(at)[2].ids)
+
+    def _laid(self, at: int) -> tuple[Scene, np.ndarray, Laid]:
+        staged, moments = drawn(self.features.seed, self.order[at], self.features.frames)
+        asked = conversation(staged, Sketch(frames=self.features.frames), at, self.turns)
+        return staged, moments, self.processor.plan(asked, labels=True).laid
+
+
+class LengthBatches(Sampler[list[int]]):
+    """Batches of samples of similar length, so that little is padded: a pure function of the samples.
+
+    Samples are taken in order, `group` batches at a time, sorted by length inside the group; the first `skip` batches
+    are left out (they are done already).
+    """
+
+    def __init__(self, samples: WorldSamples, batch: int, skip: int = 0, group: int = 8) -> None:
+        self.samples, self.batch, self.skip, self.group = samples, batch, skip, group
+
+    def __len__(self) -> int:
+        return len(self.samples) // self.batch - self.skip
+
+    def __iter__(self) -> Iterator[list[int]]:
+        size = self.batch * self.group
+        for first in range(self.skip // self.group * size, len(self.samples), size):
+            at = range(first, min(first + size, len(self.samples)))
+            ranked = sorted(at, key=self.samples.length)
+            cuts = [ranked[i:i + self.batch] for i in range(0, len(ranked), self.batch)]
+            number = first // self.batch
+            for i in np.random.default_rng(first).permutation(len(cuts)):
+                number += 1
+                if number > self.skip:
+                    yield cuts[int(i)]
 
 
 def collate(samples: list[dict[str, Any]], pad_id: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The training loop of reelm-tiny: `python -m reelm.train.run recipes/reelm_tiny.yaml --features DIR --out DIR`.
 
 Started again with the same --out it goes on where it was: the state is the stage and the steps done in it, and the
-order of the samples is a pure function of the recipe. Clips come from stored features (`python -m reelm.train.features`).
+order of the samples is a pure function of the recipe. Clips come from stored features, see features.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from reelm.data.batch import WorldSamples, collate
+from reelm.data.batch import LengthBatches, WorldSamples, collate
 from reelm.data.features import Features
 from reelm.model.tiny import fresh_tiny
 from reelm.train.stage import Recipe, Stage, open_stage, table
@@ -80,11 +80,11 @@ class Trainee:
 def batches(recipe: Recipe, trainee: Trainee, features: Features, stage: Stage, step: int,
             workers: int) -> Iterator[Any]:
     """The batches of a stage from `step` on, always the same ones."""
-    first = step * stage.batch_clips
-    order = tuple(i % recipe.clips for i in range(first, stage.steps * stage.batch_clips))
+    order = tuple(i % recipe.clips for i in range(stage.steps * stage.batch_clips))
     samples = WorldSamples(trainee.processor, features, order, recipe.turns)
     pad_id = trainee.processor.tokenizer.pad_token_id or 0
-    return iter(DataLoader(samples, stage.batch_clips, num_workers=workers, collate_fn=partial(collate, pad_id=pad_id),
+    return iter(DataLoader(samples, batch_sampler=LengthBatches(samples, stage.batch_clips, skip=step),
+                           num_workers=workers, collate_fn=partial(collate, pad_id=pad_id),
                            prefetch_factor=2 if workers else None))
 
 
