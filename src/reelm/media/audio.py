@@ -30,7 +30,7 @@ def decode_sound(container: Any, track: AudioTrack, clock: Clock, start_s: float
         raise MediaError(f"the sound track's codec ({track.codec}) is not known here", where=where,
                          remedy="Convert the sound, or ask without it")
     line = _Line(clock, start_s, end_s, note)
-    if start_s > _SETTLE_S + track.start_s:
+    if start_s > _SETTLE_S + track.start_s and container.format.name != "mp3":  # MP3 seeks by guess
         _seek(container, stream, clock, start_s - _SETTLE_S)
     heard = False
     for frame in _frames(container, stream, note):

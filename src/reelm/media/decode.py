@@ -8,20 +8,24 @@ from typing import Any
 import av
 import numpy as np
 
+from reelm.errors import MediaError
 from reelm.media.index import VideoTrack
 
 #: Decoding this many packets further costs about as much as a seek (which refills the decoder).
 _SEEK_WORTH_PACKETS = 16
+_NEVER = int(np.iinfo(np.int64).min)
 
 
 class Decoder:
-    """Decodes single pictures of one open container by tick; `note` receives every shortfall as a sentence."""
+    """Decodes single pictures of one file by tick; `note` receives every shortfall as a sentence.
 
-    def __init__(self, container: Any, track: VideoTrack, note: Callable[[str], None]) -> None:
-        self._container, self._track, self._note = container, track, note
-        self._stream = container.streams[track.stream]
-        if self._stream.codec_context is not None:
-            self._stream.thread_type = "AUTO"
+    `open_container` gives the file, opened anew; it is called again only where the file cannot seek to its start.
+    """
+
+    def __init__(self, open_container: Callable[[], Any], track: VideoTrack, note: Callable[[str], None]) -> None:
+        self._open, self._track, self._note = open_container, track, note
+        self._container: Any = None
+        self._stream: Any = None
         at = np.flatnonzero(track.key)
         order = np.argsort(track.pts[at], kind="stable")
         self._key_ticks, self._key_at = track.pts[at][order], at[order]
@@ -30,7 +34,24 @@ class Decoder:
             self._place.setdefault(tick, place)
         self._frames: Iterator[tuple[int, Any]] | None = None
         self._ahead: tuple[int, Any] | None = None
-        self._position = -1
+        self._position, self._last_tick = -1, _NEVER
+        self._reopen()
+
+    def close(self) -> None:
+        """Gives the file back."""
+        self._frames = self._ahead = None
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def _reopen(self) -> None:
+        self.close()
+        self._container = self._open()
+        self._stream = self._container.streams[self._track.stream]
+        if self._stream.codec_context is None:
+            raise MediaError(f"the pictures' codec ({self._track.codec}) is not known here", where=self._container.name,
+                             remedy="Convert the video, for example to H.264")
+        self._stream.thread_type = "AUTO"
 
     def pictures(self, ticks: Sequence[int]) -> Iterator[tuple[int, int, Any]]:
         """(tick asked, tick of the picture got, frame) for every tick of the rising sequence that can be shown.
@@ -51,10 +72,10 @@ class Decoder:
     def _exact(self, tick: int) -> tuple[int, Any]:
         """The picture at `tick`; if decoding from the nearest key does not give it, from earlier keys."""
         near = int(np.searchsorted(self._key_ticks, tick, side="right")) - 1
-        best: tuple[int, Any] = (-1, None)
+        best: tuple[int, Any] = (_NEVER, None)
         tries = [near] + [key for key in (near - 1, near - 2) if key >= 0] + [-1] if near >= 0 else [-1]
         for attempt, key in enumerate(dict.fromkeys(tries)):
-            self._go_to(key, fresh=attempt > 0)
+            self._go_to(key, fresh=attempt > 0 or tick <= self._last_tick)
             got, frame = self._last_until(tick)
             if frame is not None and got == tick and not frame.is_corrupt:
                 return got, frame
@@ -72,12 +93,13 @@ class Decoder:
             return
         if running and self._track.ordinal:
             return
-        self._ahead = None
-        self._frames = self._decode(self._packets(key, place))
+        self._ahead, self._last_tick, self._position = None, _NEVER, place
+        packets = self._seek(key, place)
+        self._frames = self._decode(self._watched(packets))
 
     def _last_until(self, tick: int) -> tuple[int, Any]:
         """The last picture that begins at or before `tick`; stops as soon as it is certain."""
-        best: tuple[int, Any] = (-1, None)
+        best: tuple[int, Any] = (_NEVER, None)
         copies = self._track.copies.get(tick, 1)
         while True:
             item = self._ahead if self._ahead is not None else next(self._frames or iter(()), None)
@@ -88,13 +110,13 @@ class Decoder:
                 self._ahead = item
                 return best
             best = item
+            self._last_tick = item[0]
             copies -= item[0] == tick
             if item[0] == tick and copies <= 0:
                 return best
 
-    def _packets(self, key: int, place: int) -> Iterator[Any]:
-        """Packets of the track from a place at or before `place` on."""
-        packets = self._seek(key, place)
+    def _watched(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """The packets, while `_position` follows them."""
         try:
             for packet in packets:
                 if packet.pts is not None:
@@ -115,18 +137,8 @@ class Decoder:
                 first = next(packets, None)
                 if first is not None and first.pts is not None and self._place.get(first.pts, place + 1) <= place:
                     return _with_first(first, packets)
-        self._rewind()
+        self._reopen()  # back to the first packet, in the one way that works for every file
         return self._container.demux(self._stream)
-
-    def _rewind(self) -> None:
-        """To the first packet; a file that cannot seek there is read on from where it stands, which is its start."""
-        first = int(self._track.pts[0]) if len(self._track.pts) else 0
-        for tick in (min(first, int(self._track.pts.min()), 0), first):
-            try:
-                self._container.seek(tick, stream=self._stream)
-                return
-            except (av.error.FFmpegError, OSError):
-                continue
 
     def _decode(self, packets: Iterator[Any]) -> Iterator[tuple[int, Any]]:
         """(tick, frame) in the order of presentation."""

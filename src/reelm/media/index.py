@@ -6,6 +6,7 @@ every place where decoding can begin, and what the header promised but the file 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -24,6 +25,7 @@ from reelm.media.time import Clock
 #: A file may end this much before its header's promise without a word: rounding, and a sound frame cut at the end.
 SLACK_S = 0.1
 _PROBE_PACKETS = 32
+_HOLE_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,10 @@ class _Packets:
         ends = [pts + length for pts, length, shown in zip(self.pts, self.duration, self.shown, strict=True)
                 if shown and pts is not None]
         return max(ends, default=None)
+
+    def typical_s(self) -> float:
+        """The usual length of a packet in seconds, 0 where the file does not say."""
+        return float(np.median(self.duration) * float(self.stream.time_base)) if self.duration else 0.0
 
 
 def _vp8_hidden(packet: Any) -> bool:
@@ -196,7 +202,7 @@ def _assemble(path: Path, container: Any, chosen: dict[int, _Packets], notes: li
         notes.append("the sound track holds no sound")
     if video is None and (audio is None or not audio.pts):
         raise MediaError("holds no readable picture and no sound", where=str(path),
-                         remedy="Copy or download it again" if chosen else "It has only other tracks (text, data)")
+                         remedy="Copy or download it again" if chosen else "It was cut short, or has only other tracks")
     starts = [_start(p) for p in (video, audio) if p is not None]
     clock = Clock(min((start for start in starts if start is not None), default=Fraction(0)))
     video_track = _video_track(video, clock) if video is not None else None
@@ -204,7 +210,7 @@ def _assemble(path: Path, container: Any, chosen: dict[int, _Packets], notes: li
     ends = [video_track.last_s] if video_track is not None else []
     ends += [audio_track.end_s] if audio_track is not None else []
     end_s = max(ends)
-    notes += _shortfalls(container, video, video_track, audio, audio_track, end_s)
+    notes += _shortfalls(container, clock, end_s, video, video_track, audio, audio_track)
     return Index(container.format.name, clock, video_track, audio_track, end_s, tuple(notes))
 
 
@@ -269,9 +275,10 @@ def _audio_track(packets: _Packets, clock: Clock, container: str) -> AudioTrack:
                       context.name if context is not None else "unknown", sum(packets.shown))
 
 
-def _shortfalls(container: Any, video: _Packets | None, video_track: VideoTrack | None, audio: _Packets | None,
-                audio_track: AudioTrack | None, end_s: float) -> Iterator[str]:
-    """Sentences on what the header promised and the packets do not hold."""
+def _shortfalls(container: Any, clock: Clock, end_s: float, video: _Packets | None, video_track: VideoTrack | None,
+                audio: _Packets | None, audio_track: AudioTrack | None) -> Iterator[str]:
+    """Sentences on what the header promises and the packets do not hold."""
+    told = False
     tracks = ((video, video_track.last_s if video_track else None, "picture"),
               (audio, audio_track.end_s if audio_track else None, "sound"))
     for packets, track_end, name in tracks:
@@ -280,11 +287,44 @@ def _shortfalls(container: Any, video: _Packets | None, video_track: VideoTrack 
         if packets.corrupt:
             yield f"{packets.corrupt} damaged {name} packet(s) left out"
         stream = packets.stream
-        if stream.frames > len(packets.pts):
-            yield f"the header promises {stream.frames} {name} packets, the file holds {len(packets.pts)}"
-        if stream.duration is not None and stream.duration * stream.time_base > track_end + SLACK_S:
-            yield (f"the header promises {float(stream.duration * stream.time_base):.2f} s of {name}, "
-                   f"the file holds {track_end:.2f} s")
+        if stream.duration is None:
+            continue
+        promised = float(((stream.start_time or 0) + stream.duration) * stream.time_base - clock.start)
+        if promised > track_end + min(SLACK_S, packets.typical_s() / 2 or SLACK_S):
+            told = True
+            counts = f" ({len(packets.pts)} of {stream.frames} packets)" if stream.frames > len(packets.pts) else ""
+            yield f"the header promises {promised:.2f} s of {name}, the file holds {track_end:.2f} s{counts}"
+    # Some containers count their length from zero, others from the first picture.
     promised = (container.duration or 0) / 1_000_000
-    if promised > end_s + SLACK_S:
+    if not told and promised > end_s + max(0.0, float(clock.start)) + SLACK_S:
         yield f"the header promises {promised:.2f} s, the file ends at {end_s:.2f} s"
+    if video_track is not None:
+        yield from _picture_gaps(video_track.times_s)
+    if audio is not None:
+        yield from _sound_gaps(audio, clock)
+
+
+def _picture_gaps(times_s: np.ndarray) -> Iterator[str]:
+    """Holes in an otherwise steady track; where frames come at will, a long one is no hole."""
+    steps = np.diff(times_s)
+    if len(steps) < 8:
+        return
+    usual = float(np.median(steps))
+    steady = np.abs(steps - usual) <= 0.1 * usual + 0.0011
+    holes = np.flatnonzero(steps > max(_HOLE_S, 3 * usual))
+    if steady.mean() >= 0.9 and len(holes):
+        longest = holes[np.argmax(steps[holes])]
+        yield (f"no picture begins for {steps[longest]:.2f} s after {times_s[longest]:.2f} s, where one comes every "
+               f"{usual:.3f} s otherwise ({len(holes)} such hole(s))")
+
+
+def _sound_gaps(packets: _Packets, clock: Clock) -> Iterator[str]:
+    spans = sorted((pts, pts + length) for pts, length, shown in
+                   zip(packets.pts, packets.duration, packets.shown, strict=True) if shown and pts is not None)
+    base = packets.stream.time_base
+    holes = [(before[1], after[0]) for before, after in itertools.pairwise(spans)
+             if float((after[0] - before[1]) * base) > SLACK_S and before[1] > before[0]]
+    if holes:
+        total = float(sum(end - begin for begin, end in holes) * base)
+        yield (f"{total:.2f} s of sound are missing, first at "
+               f"{float(holes[0][0] * base - clock.start):.2f} s ({len(holes)} hole(s))")

@@ -45,7 +45,6 @@ class Reader:
         self._index: Index | None = None
         self._info: MediaInfo | None = None
         self._still: np.ndarray | None = None
-        self._container: Any = None
         self._decoder: Decoder | None = None
 
     def __enter__(self) -> Reader:
@@ -57,10 +56,9 @@ class Reader:
 
     def close(self) -> None:
         """Gives the file back; the reader can be asked again and will reopen it."""
-        self._decoder = None
-        if self._container is not None:
-            self._container.close()
-            self._container = None
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
 
     def info(self) -> MediaInfo:
         """What the file holds inside the clip, with exact frame times.
@@ -111,7 +109,7 @@ class Reader:
         track, clock = self._index.audio, self._index.clock
         begin, end = max(self.clip.start_s, track.start_s), min(info.end_s, track.end_s)
         self.limits.check_sound(end - begin, max(rate_hz, track.rate_hz), info.source)
-        with open_container(self._path, self._kind, self.limits.frame_pixels) as container:
+        with self._open_container() as container:
             wave, source_hz, first_s = sound.decode_sound(container, track, clock, self.clip.start_s, end,
                                                           self._note, info.source)
         if not len(wave):
@@ -177,11 +175,12 @@ class Reader:
         return Frames(rgb, at_s, repeats(got_tick))
 
     def _open_decoder(self, track: VideoTrack) -> Decoder:
-        if self._container is None:
-            self._container = open_container(self._path, self._kind, self.limits.frame_pixels)
-            self._decoder = Decoder(self._container, track, self._note)
-        assert self._decoder is not None
+        if self._decoder is None:
+            self._decoder = Decoder(self._open_container, track, self._note)
         return self._decoder
+
+    def _open_container(self) -> Any:
+        return open_container(self._path, self._kind, self.limits.frame_pixels)
 
     def _check_shape(self, frame: Any, info: MediaInfo) -> None:
         self.limits.check_picture(frame.width, frame.height, info.source)

@@ -7,6 +7,7 @@ file instead of a path, and any further file it asks for is refused.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -146,7 +147,10 @@ def open_container(path: Path, kind: str, frame_pixels: int) -> Any:
     except BaseException:
         file.close()
         raise
-    if not container.streams:
+    for stream in container.streams.video:
+        if stream.codec_context is not None:
+            stream.codec_context.options = {"max_pixels": str(frame_pixels)}
+    if not len(container.streams):
         container.close()
         raise MediaError(f"looks like {kind} but holds no track", where=str(path), remedy="Copy or download it again")
     return container
@@ -158,6 +162,8 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:
 
 
 def _plain(error: Exception) -> str:
+    if isinstance(error, EOFError) or getattr(error, "errno", None) == errno.EIO:
+        return "it ends too early"
     return str(getattr(error, "strerror", None) or error).split("; last error log")[0]
 
 
