@@ -1,0 +1,144 @@
+"""Training on tiny weights: stages freeze what they say, stopping loses nothing, words stand where the objects are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from reelm import registry
+from reelm.data.batch import LengthBatches, WorldSamples
+from reelm.data.features import Features, drawn, write_shard
+from reelm.data.world import PLOTS, midpoints, scene
+from reelm.errors import UsageError
+from reelm.model.config import ReelmConfig
+from reelm.model.modeling import ReelmModel
+from reelm.model.processing import ReelmProcessor
+from reelm.model.toy import byte_tokenizer, language_config
+from reelm.train import run
+from reelm.train.stage import Recipe, open_stage
+from reelm.train.words import FACTS, places
+
+VISION = {
+    "encoder": {"kind": "efficientnet_lite", "image_px": 64},
+    "connector": {"kind": "stc_v35", "in_width": 1280, "out_width": 64, "depth": 1, "downsample": [2, 1, 1]},
+    "frames": 4,
+}
+RECIPE = Recipe(
+    name="toy", seed=3, frames=4, clips=64, turns=2, warmup_steps=1, save_every_steps=2,
+    model={"vision": VISION, "audio": None, "layout": {"kind": "chat"}},
+    lora={"r": 2, "alpha": 4, "targets": r"language_model\..*\.q_proj"},
+    stages=(
+        {"name": "words", "loss": "words", "rates": {"connector": 1e-3}, "steps": 2, "batch_clips": 4},
+        {"name": "answers", "loss": "answers", "rates": {"connector": 1e-4, "lora": 1e-3}, "steps": 4,
+         "batch_clips": 2},
+    ),
+)  # type: ignore[arg-type]
+
+
+def start(settings: dict[str, Any], seed: int) -> tuple[ReelmModel, ReelmProcessor]:
+    config = ReelmConfig(text_config=language_config("llama"), **settings)
+    torch.manual_seed(seed)
+    return ReelmModel(config), ReelmProcessor.of(config, byte_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real features of the first shard, by a random tower."""
+    model, processor = start(RECIPE.model, 0)
+    folder = tmp_path_factory.mktemp("features")
+    write_shard(model.vision_tower.eval(), processor, RECIPE.seed, 0, RECIPE.frames, folder)
+    return folder
+
+
+def test_stored_features_are_the_towers_up_to_one_byte_step(stored: Path) -> None:
+    from reelm.data.features import pixels
+
+    model, processor = start(RECIPE.model, 0)
+    prepared, shown = pixels(processor, *drawn(RECIPE.seed, 7, 4), RECIPE.seed)
+    with torch.no_grad():
+        exact = model.vision_tower.eval()(prepared)[shown]
+    kept = Features(stored, RECIPE.seed, 4).clip(7)
+    assert kept.shape == exact.shape and (kept - exact).abs().max() <= 6 / 255 / 2 + 1e-5
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(stored: Path, tmp_path: Path) -> None:
+    whole = run.train(RECIPE, stored, tmp_path / "whole", start=start).learnt()
+
+    class Stopped(Exception):
+        pass
+
+    save = run.save
+
+    def save_then_stop(trainee: Any, optimizer: Any, out: Path, progress: dict[str, Any]) -> None:
+        save(trainee, optimizer, out, progress)
+        if progress == {"stage": 1, "step": 2}:
+            raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(run, "save", save_then_stop)
+        run.train(RECIPE, stored, tmp_path / "parts", start=start)
+    resumed = run.train(RECIPE, stored, tmp_path / "parts", start=start).learnt()
+    assert whole.keys() == resumed.keys() and any("lora_B" in k for k in whole)
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key
+
+
+def test_what_ships_is_the_connector_and_an_adapter_in_pefts_form(stored: Path, tmp_path: Path) -> None:
+    trainee = run.train(RECIPE, stored, tmp_path, start=start)
+    folder = tmp_path / "export"
+    shipped, trained = load_file(folder / "connector.safetensors"), trainee.model.connector.state_dict()
+    assert {k: v.shape for k, v in shipped.items()} == {k: v.shape for k, v in trained.items()}
+    assert json.loads((folder / "adapter_config.json").read_text())["peft_type"] == "LORA"
+    assert all("lora_" in key for key in load_file(folder / "adapter_model.safetensors"))
+    assert ReelmConfig.from_pretrained(folder).vision == trainee.model.config.vision
+
+
+def test_a_stage_trains_only_what_it_names() -> None:
+    model, _ = start(RECIPE.model, 0)
+    groups = open_stage(model, RECIPE.stages[0])
+    assert [g["name"] for g in groups] == ["connector"]
+    assert all(p.requires_grad == ("connector." in n) for n, p in model.named_parameters())
+    with pytest.raises(UsageError, match="nothing to learn for lora"):
+        open_stage(model, RECIPE.stages[1])
+
+
+def test_batches_do_not_depend_on_where_the_run_was_stopped(stored: Path) -> None:
+    _, processor = start(RECIPE.model, 0)
+    samples = WorldSamples(processor, Features(stored, RECIPE.seed, 4), tuple(range(40)), 2)
+    whole = list(LengthBatches(samples, 4, group=3))
+    assert sorted(i for batch in whole for i in batch) == list(range(40))
+    for skip in (1, 3, 7):
+        assert list(LengthBatches(samples, 4, skip=skip, group=3)) == whole[skip:]
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_every_visible_object_has_its_words_at_its_place(plot: str) -> None:
+    for seed in range(20):
+        staged, at = scene(seed, plot), midpoints(8)
+        told = places(staged, at, (4, 4, 4))
+        named = {FACTS["kind"][i] for i in told["kind"][told["kind"] >= 0]}
+        assert named <= {a.kind for a in staged.actors}
+        if plot == "still":
+            x, y = staged.actors[0].start
+            assert (told["kind"] >= 0).sum() == 4
+            assert told["colour"][2, int(y * 4), int(x * 4)] == FACTS["colour"].index(staged.actors[0].colour)
+        if plot == "move":
+            ways = told["way"][told["way"] >= 0]
+            assert len(ways) == 4 and np.all(ways == FACTS["way"].index(staged.direction))
+
+
+def test_a_misspelt_recipe_names_the_field(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("name: x\nstagess: []\n")
+    with pytest.raises(UsageError, match="stagess"):
+        Recipe.read(tmp_path / "r.yaml")
+
+
+def test_the_shipped_recipe_can_be_read_and_its_parts_exist() -> None:
+    recipe = Recipe.read(Path(__file__).parents[2] / "recipes" / "reelm_tiny.yaml")
+    assert registry.build("connector", recipe.model["vision"]["connector"]).n_out((8, 8, 8)) == 64
