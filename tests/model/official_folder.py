@@ -13,7 +13,7 @@ from model.small import CHATML, MISTRAL, tokenizer
 
 def write_official_folder(source: Path, stem: str, target: Path, *, shards: int = 3,
                           generation: dict[str, Any] | None = None) -> None:
-    """`source/<stem>_config.json` and `_weights.safetensors` as config.json, sharded safetensors, tokenizer, defaults."""
+    """The recorded config and weights as config.json and shards, with a tokenizer and generation defaults."""
     target.mkdir(parents=True, exist_ok=True)
     settings = json.loads((source / f"{stem}_config.json").read_text())
     (target / "config.json").write_text(json.dumps(settings))

@@ -1,4 +1,4 @@
-"""Small tokenizers, configs and media for the tests of the model: everything is made on the spot, nothing is fetched."""
+"""Small tokenizers, configs and media for the tests of the model, made on the spot; nothing is fetched."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def tokenizer(template: str = CHATML, vocab_size: int = 300, **kwargs: Any) -> P
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    inner.train_from_iterator(["the red ball enters from the left", "what colour is the ball in the video"] * 4, trainer)
+    sentences = ["the red ball enters from the left", "what colour is the ball in the video"]
+    inner.train_from_iterator(sentences * 4, trainer)
     made = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
                                    additional_special_tokens=["<|im_start|>", "<|im_end|>"], **kwargs)
     made.chat_template = template
@@ -72,7 +73,7 @@ def config(kind: str = "llama", *, vision: bool = True, audio: bool = True, text
 
 
 def model(settings: ReelmConfig | None = None, seed: int = 0) -> ReelmModel:
-    """A random model whose media matter: random towers of this size whisper, so the connectors are turned up."""
+    """A model with random weights, the same for the same seed."""
     torch.manual_seed(seed)
     return ReelmModel(settings or config()).eval()
 

@@ -1,7 +1,7 @@
 """Whole-model parity with the recorded VideoLLaMA 2 runs: logits, loss and greedy tokens, for every recorded case.
 
 The checkpoints are rebuilt as complete official folders (file names, shards, index, tokenizer) and read as such. Cases,
-sizes and settings come from the files; `pytest -s` prints the table of maxima, $REELM_PARITY_REPORT names a JSON for it.
+sizes and settings come from the files; `pytest -s` prints the maxima, $REELM_PARITY_REPORT names a JSON for them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from model.official_folder import write_official_folder
 from parity_root import FIXTURES, parity_dir
 from reelm.model import ReelmModel
 from reelm.model.checkpoints import load_folder
-
-from model.official_folder import write_official_folder
 
 FOLDERS = ("video", "audio_video")
 PLACEHOLDERS = {-200: "image", -201: "video", -202: "audio"}
@@ -61,7 +60,8 @@ def table() -> Iterator[list[dict[str, Any]]]:
     yield rows
     print("\n| checkpoint | case | logits | loss | greedy tokens |\n|---|---|---|---|---|")
     for row in rows:
-        print(f"| {row['checkpoint']} | {row['case']} | {row['logits']:.1e} | {row['loss']:.1e} | {row['greedy']} equal |")
+        cells = row["checkpoint"], row["case"], f"{row['logits']:.1e}", f"{row['loss']:.1e}", f"{row['greedy']} equal"
+        print(f"| {' | '.join(cells)} |")
     if path := os.environ.get("REELM_PARITY_REPORT"):
         Path(path).write_text(json.dumps(rows, indent=1))
 

@@ -20,7 +20,7 @@ def processor() -> ReelmProcessor:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
-def test_counts_are_known_before_any_tensor_and_are_the_cells_of_the_prompt(processor: ReelmProcessor, count: int) -> None:
+def test_counts_are_known_before_any_tensor_and_are_the_cells(processor: ReelmProcessor, count: int) -> None:
     expected = processor.counts(Sketch(frames=count))["vision"]
     batch = processor([[small.user(small.frames(count), "what?")]])
     assert int((batch["mm_token_type_ids"] == 1).sum()) == expected > 0
@@ -113,16 +113,9 @@ def test_what_the_model_cannot_take_is_refused() -> None:
         deaf([small.user("what?")])  # type: ignore[list-item]
 
 
-def test_official_models_cut_and_pad_sound_as_they_were_trained() -> None:
+def test_the_sound_of_a_video_may_be_cut_otherwise_than_sound_alone() -> None:
     settings = small.config(vision=False)
-    settings.audio = {**small.AUDIO, "max_s": 3.0, "pad_s": 3.0, "spread": {"count": 8, "length_s": 0.25}}
+    settings.audio = {**small.AUDIO, "of_video": {"window": "official_video"}}
     processor = small.processor(settings)
-    whole = processor.counts(Sketch(audio_s=3.0))
-    assert processor.counts(Sketch(audio_s=0.5)) == processor.counts(Sketch(audio_s=99.0)) == whole
-    long = small.sound(4.0)
-    spread = processor._cut(long, of_video=True).wave[0]
-    assert len(spread) == 48000
-    for index in range(8):  # the i-th stretch starts at i · (duration - length) / count seconds
-        start = int(index * (4.0 - 0.25) / 8 * 16000)
-        assert (spread[index * 4000 : (index + 1) * 4000] == long.wave[0, start : start + 4000]).all()
-    assert not spread[32000:].any()
+    alone, with_pictures = (processor.filter_bank(small.sound(2.5), of_video=value) for value in (False, True))
+    assert len(alone) < len(with_pictures) == 2998

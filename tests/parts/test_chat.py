@@ -59,8 +59,8 @@ def test_a_marker_split_over_two_parts_stays_text() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(["<|im_end|>", "<|im", "_end|>", "<|", "|>", "<s", "<", ">", "\ue000", "0", ":0", "\ue001",
-                                 "a", "\n", "<video>"]), max_size=8))
+@given(st.lists(st.sampled_from(["<|im_end|>", "<|im", "_end|>", "<|", "|>", "<s", "<", ">", "\ue000", "0", ":0",
+                                 "\ue001", "a", "\n", "<video>"]), max_size=8))
 def test_any_mixture_of_marker_pieces_stays_text(words: list[str]) -> None:
     laid = lay(ask(*words, Cells(vision=1)))
     assert sum(laid.kinds) == 1
@@ -100,7 +100,8 @@ def test_a_system_message_of_the_caller_replaces_the_default_one() -> None:
 
 def test_labels_of_a_template_without_end_marks_are_what_follows_the_question() -> None:
     tokenizer = small.tokenizer(small.MISTRAL)
-    laid = lay(ask("hi", Cells(vision=2)), Turn("assistant", ("the ball",)), tokenizer=tokenizer, labels=True, prompt=False)
+    turns = ask("hi", Cells(vision=2)), Turn("assistant", ("the ball",))
+    laid = lay(*turns, tokenizer=tokenizer, labels=True, prompt=False)
     assert tokenizer.decode([i for i in laid.labels if i >= 0]) == " the ball</s>"
 
 

@@ -26,7 +26,7 @@ def load_folder(folder: str | Path, *, device: str = "cpu", dtype: str | torch.d
                 attn: str = "sdpa") -> tuple[ReelmModel, ReelmProcessor]:
     """Model and processor in a folder; its config.json decides which form it has.
 
-    Raises: CheckpointError when the folder is incomplete or of an unknown form; PolicyError when its weights are pickles.
+    Raises: CheckpointError when the folder is incomplete or of an unknown form; PolicyError when weights are pickles.
     """
     settings = read_config(folder)
     if settings.get("model_type") == "reelm":
@@ -64,7 +64,8 @@ def load_official(folder: str | Path, *, device: str = "cpu", dtype: str | torch
     if dtype == "auto":
         dtype = next(tensor.dtype for tensor in mapped.values() if tensor.is_floating_point())
     try:
-        model = ReelmModel.from_pretrained(None, config=config, state_dict=mapped, dtype=dtype, attn_implementation=attn)
+        model = ReelmModel.from_pretrained(None, config=config, state_dict=mapped, dtype=dtype,
+                                           attn_implementation=attn)
     except CheckpointError as error:
         raise CheckpointError(official.in_official_words(error.what), where=str(folder), remedy=error.remedy) from None
     model.generation_config = generation_defaults(folder, config)
@@ -106,7 +107,8 @@ def weight_files(folder: str | Path) -> list[Path]:
         raise CheckpointError(f"neither {SINGLE} nor {INDEX}", where=str(folder), remedy="Fetch the whole folder")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise CheckpointError(f"missing files: {', '.join(missing)}", where=str(folder), remedy="Fetch the whole folder")
+        raise CheckpointError(f"missing files: {', '.join(missing)}", where=str(folder),
+                              remedy="Fetch the whole folder")
     return [folder / name for name in names]
 
 
@@ -139,7 +141,7 @@ def generation_defaults(folder: str | Path, config: Any) -> GenerationConfig:
     if (Path(folder) / "generation_config.json").is_file():
         return GenerationConfig.from_pretrained(str(folder))
     text = config.text_config
-    return GenerationConfig(bos_token_id=text.bos_token_id, eos_token_id=text.eos_token_id, pad_token_id=text.pad_token_id)
+    return GenerationConfig(**{name: getattr(text, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")})
 
 
 def read_tokenizer(folder: str | Path, config: Any) -> Any:
@@ -151,7 +153,7 @@ def read_tokenizer(folder: str | Path, config: Any) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), config=config.text_config)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"no readable tokenizer: {error}", where=str(folder),
-                              remedy="The folder needs tokenizer.json (or tokenizer.model) and tokenizer_config.json") from None
+                              remedy="It needs tokenizer.json or tokenizer.model, and tokenizer_config.json") from None
     if not tokenizer.chat_template:
         raise CheckpointError("the tokenizer has no chat template", where=str(folder),
                               remedy="Add chat_template to tokenizer_config.json")
@@ -167,6 +169,7 @@ def _index(folder: Path) -> dict[str, str]:
 
 def _agree(model: ReelmModel, processor: ReelmProcessor, folder: str | Path) -> None:
     for name in ("vision", "audio", "layout"):
-        if json.dumps(getattr(model.config, name), sort_keys=True) != json.dumps(getattr(processor, name), sort_keys=True):
+        ours, theirs = (json.dumps(getattr(owner, name), sort_keys=True) for owner in (model.config, processor))
+        if ours != theirs:
             raise CheckpointError(f"{name} differs between config.json and processor_config.json", where=str(folder),
                                   remedy="Save model and processor together")

@@ -51,26 +51,20 @@ class VisionSettings(PartConfig):
         return {**self.sampler, **count}
 
 
-class SpreadSettings(PartConfig):
-    """Sound of a video is cut to `count` pieces of `length_s`, evenly spread, and joined."""
-
-    count: int = Field(ge=1)
-    length_s: float = Field(gt=0)
-
-
 class AudioSettings(PartConfig):
     """The way of sound: `encoder` and `connector` are part settings.
 
-    `rate_hz` is the rate the encoder hears. `max_s`: longer sound keeps its first `max_s` seconds (noted, never silent).
-    `pad_s`: shorter sound is filled with silence up to it. `spread`: see `SpreadSettings`; used for the sound of a video.
+    `rate_hz` is the rate the encoder hears. `of_video`: fields of the encoder that are other for the sound of a video
+    than for sound alone (VideoLLaMA 2 hears eight short stretches of a video, but the start of a sound file).
     """
 
     encoder: dict[str, Any]
     connector: dict[str, Any]
     rate_hz: int = 16000
-    max_s: float | None = None
-    pad_s: float | None = None
-    spread: SpreadSettings | None = None
+    of_video: dict[str, Any] = {}
+
+    def encoder_settings(self, of_video: bool) -> dict[str, Any]:
+        return {**self.encoder, **self.of_video} if of_video else self.encoder
 
 
 def part_of(family: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -141,6 +135,8 @@ class ReelmConfig(PreTrainedConfig):
             _, connector_settings = part_of("connector", settings.connector)
             _fits(f"{name}.connector.in_width", connector_settings.in_width, encoder.width_of(encoder_settings),
                   f"the width of encoder {settings.encoder['kind']!r}")
+            if isinstance(settings, AudioSettings):
+                part_of("encoder", settings.encoder_settings(of_video=True))
             _fits(f"{name}.connector.out_width", connector_settings.out_width, self.text_config.hidden_size,  # type: ignore[union-attr]
                   "hidden_size of the language model")
         part_of("layout", self.layout or {})

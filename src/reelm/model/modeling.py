@@ -33,7 +33,7 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
     config: ReelmConfig
     config_class = ReelmConfig
     main_input_name = "input_ids"
-    input_modalities = ("image", "video", "audio", "text")
+    input_modalities = ["image", "video", "audio", "text"]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -65,7 +65,7 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
     def _init_weights(self, module: nn.Module) -> None:
         # Parts that are no PreTrainedModel keep PyTorch's own scheme: a normal(0, 0.02) starves convolution stacks.
         if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+            module.reset_parameters()  # type: ignore[operator]
 
     # --- media -------------------------------------------------------------------------------------------------
 
@@ -93,15 +93,15 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
     def encode_audio(self, input_features: Tensor, audio_frames: Sequence[int]) -> list[Tensor]:
         """Language-model vectors of each sound.
 
-        Shapes: `input_features` [sum of audio_frames, 128] filter banks one after another; gives one [N_i, D] per sound.
+        Shapes: `input_features` [sum of audio_frames, 128] filter banks in a row; gives one [N_i, D] per sound.
         Raises: UsageError when the model does not hear, or rows and `audio_frames` differ.
         """
         settings = self.config.audio_settings
         if settings is None:
             raise UsageError("this model does not hear", remedy="Leave sound out, or load a model with an audio part")
         if len(input_features) != sum(audio_frames):
-            raise UsageError(f"{len(input_features)} filter-bank rows given, but audio_frames {list(audio_frames)} sums "
-                             f"to {sum(audio_frames)}", where="input_features")
+            raise UsageError(f"{len(input_features)} filter-bank rows given, but audio_frames {list(audio_frames)} "
+                             f"sums to {sum(audio_frames)}", where="input_features")
         banks = list(input_features.to(_dtype_of(self.audio_tower)).split(list(audio_frames)))
         towered: list[Tensor] = [torch.empty(0)] * len(banks)
         for group in _by_length(banks):
@@ -183,9 +183,11 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
 
     # --- what Hugging Face generate needs ----------------------------------------------------------------------
 
-    def prepare_inputs_for_generation(self, input_ids: Any, inputs_embeds: Tensor | None = None,
-                                      is_first_iteration: bool = False, **kwargs: Any) -> Any:
-        inputs = super().prepare_inputs_for_generation(
+    def prepare_inputs_for_generation(  # type: ignore[override]  # the library passes keywords, and reads these names
+        self, input_ids: Any, inputs_embeds: Tensor | None = None, is_first_iteration: bool = False, **kwargs: Any
+    ) -> Any:
+        parent: Any = super()
+        inputs = parent.prepare_inputs_for_generation(
             input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs)
         if not is_first_iteration and kwargs.get("use_cache", True):
             for name in ("video_frames", "audio_frames", "mm_token_type_ids"):
@@ -202,8 +204,10 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
                                 or model_kwargs.get("input_features") is not None):
             vision, audio = self._encode_given(*(model_kwargs.pop(name, None) for name in (
                 "pixel_values_videos", "video_frames", "input_features", "audio_frames")))
-            model_kwargs["inputs_embeds"] = self.embed(input_ids, model_kwargs.pop("mm_token_type_ids", None), vision, audio)
-        return super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
+            kinds = model_kwargs.pop("mm_token_type_ids", None)
+            model_kwargs["inputs_embeds"] = self.embed(input_ids, kinds, vision, audio)
+        parent: Any = super()
+        return parent._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
@@ -230,13 +234,17 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         Raises: CheckpointError that names missing, unexpected or misshapen weights.
         """
         kwargs.setdefault("use_safetensors", True)
-        model, report = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        kwargs["ignore_mismatched_sizes"] = True  # so that the report names them, and we can
+        parent: Any = super()
+        model, report = parent.from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         refuse_incomplete(report, str(pretrained_model_name_or_path or "the given state dict"))
         return (model, report) if output_loading_info else model
 
-    def save_pretrained(self, save_directory: Any, *args: Any, save_original_format: bool = False, **kwargs: Any) -> Any:
+    def save_pretrained(self, save_directory: Any, *args: Any, save_original_format: bool = False,
+                        **kwargs: Any) -> None:
         """Writes config.json and safetensors with native keys, whatever layout the weights came from."""
-        return super().save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
+        parent: Any = super()
+        parent.save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
 
 
 def refuse_incomplete(report: Any, where: str) -> None:

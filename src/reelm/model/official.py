@@ -1,4 +1,4 @@
-"""Published VideoLLaMA 2 folders in our words: flat config to sections, official weight names to ours. No files here."""
+"""Published VideoLLaMA 2 folders in our words: flat config to sections, official weight names to ours."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ TOWERS: dict[str, dict[str, Any]] = {
 }
 _ENCODERS = {"clip_vision_model": "clip", "siglip_vision_model": "siglip"}
 
-#: BEATs settings in a published audio_config that speak of training only, or of other models.
-_BEATS_TRAINING = {"layer_wise_gradient_decay_ratio", "dropout", "attention_dropout", "activation_dropout",
-                   "encoder_layerdrop", "dropout_input", "predictor_dropout", "hidden_size"}
+#: What a published audio_config says beside the settings of our `beats`, and the one value that works (None: any).
+_BEATS_FIXED: dict[str, Any] = {"activation_fn": "gelu", "layer_norm_first": False, "hidden_size": None}
 
 #: Keys of the flat config that are not the language model's.
-_NOT_TEXT = {"model_type", "architectures", "vision_config", "audio_config", "num_frames", "use_mm_proj", "torch_dtype",
-             "image_aspect_ratio", "hidden_size_a", "tune_mm_mlp_adapter", "tune_mm_mlp_adapter_a", "freeze_mm_mlp_adapter",
-             "tokenizer_model_max_length", "tokenizer_padding_side", "extra_image_grid", "transformers_version",
-             "_name_or_path", "tokenizer_class"}
+_NOT_TEXT = {
+    "model_type", "architectures", "vision_config", "audio_config", "num_frames", "use_mm_proj", "torch_dtype",
+    "image_aspect_ratio", "hidden_size_a", "tune_mm_mlp_adapter", "tune_mm_mlp_adapter_a", "freeze_mm_mlp_adapter",
+    "tokenizer_model_max_length", "tokenizer_padding_side", "extra_image_grid", "transformers_version",
+    "_name_or_path", "tokenizer_class",
+}
 
 
 def family_of(flat: Mapping[str, Any]) -> str | None:
@@ -92,12 +93,15 @@ def _vision(flat: Mapping[str, Any]) -> dict[str, Any] | None:
 def _audio(flat: Mapping[str, Any]) -> dict[str, Any] | None:
     if flat.get("mm_audio_tower") is None:
         return None
-    settings = {k: v for k, v in (flat.get("audio_config") or {}).items() if k not in _BEATS_TRAINING}
+    settings = dict(flat.get("audio_config") or {})
+    for key, only in _BEATS_FIXED.items():
+        value = settings.pop(key, only)
+        if only is not None and value != only:
+            raise CheckpointError(f"audio_config.{key} is {value!r}; only {only!r} is known", where="config.json")
     connector = from_official_name(flat.get("mm_projector_a_type", "linear"), flat["mm_hidden_size_a"],
                                    flat.get("hidden_size_a", flat["hidden_size"]), audio=True)
-    # The official code hears 30 s at most, filled up with silence; of a video, eight stretches of two seconds.
-    return {"encoder": {"kind": "beats", **settings}, "connector": connector, "rate_hz": 16000, "max_s": 30.0,
-            "pad_s": 30.0, "spread": {"count": 8, "length_s": 2.0}}
+    encoder = {"kind": "beats", "bf16_fbank": True, "window": "official_file", **settings}
+    return {"encoder": encoder, "connector": connector, "rate_hz": 16000, "of_video": {"window": "official_video"}}
 
 
 _RULES = (
@@ -127,15 +131,28 @@ def key_from(key: str) -> str:
 def weights_from(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights under our names.
 
-    Raises: CheckpointError for an unknown key, or two keys of one name with different values.
+    Raises: CheckpointError for an unknown key, or when a weight that layers share differs or is absent in some.
     """
+    _check_shared(weights)
     mapped: dict[str, Tensor] = {}
     for key, value in weights.items():
         name = key_from(key)
         if name in mapped and not torch.equal(mapped[name], value):
-            raise CheckpointError(f"weight {key!r} contradicts another that is shared with it", where="official checkpoint")
+            raise CheckpointError(f"weight {key!r} contradicts another that is shared with it",
+                                  where="official checkpoint")
         mapped[name] = value
     return mapped
+
+
+def _check_shared(weights: Mapping[str, Tensor]) -> None:
+    # All BEATs layers share one relative bias; a file holds it for the first layer only, or for every layer.
+    pattern = re.compile(re.escape(_AUDIO_TOWER) + r"encoder\.layers\.(\d+)\.(self_attn\.relative_attention_bias\.weight)?")
+    matches = [match for match in map(pattern.match, weights) if match]
+    layers, stored = {int(m[1]) for m in matches}, {int(m[1]) for m in matches if m[2]}
+    if len(stored) > 1 and stored != layers:
+        name = f"{_AUDIO_TOWER}encoder.layers.{min(layers - stored)}.self_attn.relative_attention_bias.weight"
+        raise CheckpointError(f"missing weight {name!r}", where="official checkpoint",
+                              remedy="Other layers hold this shared weight; the file is incomplete")
 
 
 def in_official_words(text: str) -> str:
@@ -147,11 +164,12 @@ def in_official_words(text: str) -> str:
 def _official_key(name: str) -> str:
     for ours, theirs in (("vision_tower.tower.", "model.vision_tower.vision_tower.vision_model."),
                          ("audio_connector.", "model.mm_projector_a."), ("connector.", "model.mm_projector."),
-                         ("language_model.", ""), ("audio_tower.", _AUDIO_TOWER)):
+                         ("language_model.", "")):
         if name.startswith(ours):
-            rest = name[len(ours):]
-            if ours == "audio_tower.":
-                tries = (rest, rest.replace("scale", "weight_g").replace("direction", "weight_v"))
-                rest = next((t for t in tries if beats.from_official_key(t) == rest and t != rest), rest)
-            return theirs + rest
-    return name
+            return theirs + name[len(ours):]
+    rest = name.removeprefix("audio_tower.")
+    # The key map has no inverse; these are the only spellings that it changes.
+    words = (("pos_conv.scale", "pos_conv.0.weight_g"), ("pos_conv.direction", "pos_conv.0.weight_v"),
+             ("pos_conv.bias", "pos_conv.0.bias"), ("encoder.relative", "encoder.layers.0.self_attn.relative"))
+    tried = [rest.replace(ours, theirs) for ours, theirs in words]
+    return _AUDIO_TOWER + next((t for t in tried if t != rest and beats.from_official_key(t) == rest), rest)

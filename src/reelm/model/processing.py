@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -70,8 +72,12 @@ class ReelmProcessor(ProcessorMixin):
     def __init__(self, tokenizer: Any = None, vision: dict | None = None, audio: dict | None = None,
                  layout: dict | None = None, **kwargs: Any) -> None:
         self.vision, self.audio, self.layout = vision, audio, layout or {"kind": "chat"}
-        self.vision_settings: VisionSettings | None = None if vision is None else checked(VisionSettings, vision, "vision")
-        self.audio_settings: AudioSettings | None = None if audio is None else checked(AudioSettings, audio, "audio")
+        self.vision_settings: VisionSettings | None = None
+        self.audio_settings: AudioSettings | None = None
+        if vision is not None:
+            self.vision_settings = checked(VisionSettings, vision, "vision")
+        if audio is not None:
+            self.audio_settings = checked(AudioSettings, audio, "audio")
         self.chat_layout = registry.build("layout", self.layout)
         super().__init__(tokenizer, **kwargs)
 
@@ -125,10 +131,11 @@ class ReelmProcessor(ProcessorMixin):
         for message in conversation:
             pieces: list[str | Cells] = []
             for piece in message.parts:
-                if not isinstance(piece, str):
+                if isinstance(piece, str):
+                    pieces.append(piece)
+                else:
                     cells.append(Cells(**self.counts(piece)))
-                    piece = cells[-1]
-                pieces.append(piece)
+                    pieces.append(cells[-1])
             turns.append(Turn(message.role, tuple(pieces)))
         prompt = not labels if add_generation_prompt is None else add_generation_prompt
         laid = self.chat_layout.lay_out(self.tokenizer, turns, add_generation_prompt=prompt, labels=labels)
@@ -142,9 +149,9 @@ class ReelmProcessor(ProcessorMixin):
         return encoder.prepare(settings, medium)
 
     def filter_bank(self, audio: Audio, *, of_video: bool = False) -> Tensor:
-        """Filter bank of one sound, cut and padded as the model was trained: float32 [K,128]."""
-        encoder, settings = part_of("encoder", self._audio().encoder)
-        return encoder.prepare(settings, self._cut(audio, of_video))
+        """Filter bank of one sound, cut and filled up as the model was trained: float32 [K,128]."""
+        encoder, settings = part_of("encoder", self._audio().encoder_settings(of_video))
+        return encoder.prepare(settings, audio)
 
     def __call__(self, conversations: Sequence[Sequence[Message]], *, labels: bool = False,  # type: ignore[override]
                  add_generation_prompt: bool | None = None,
@@ -208,25 +215,10 @@ class ReelmProcessor(ProcessorMixin):
             raise UsageError("this model does not hear", remedy="Leave sound out, or load a model with an audio part")
         return self.audio_settings
 
-    def _cut(self, audio: Audio, of_video: bool) -> Audio:
-        settings, wave, rate = self._audio(), audio.wave, audio.rate_hz
-        if rate != settings.rate_hz:
-            raise UsageError(f"sound at {rate} Hz, the model hears {settings.rate_hz} Hz",
-                             remedy=f"Read it with reader.audio({settings.rate_hz})")
-        if of_video and settings.spread is not None:
-            wave = _spread(wave, rate, settings.spread.count, settings.spread.length_s)
-        if settings.max_s is not None:
-            wave = wave[:, : round(settings.max_s * rate)]
-        if settings.pad_s is not None:
-            wave = np.pad(wave, ((0, 0), (0, max(0, round(settings.pad_s * rate) - wave.shape[1]))))
-        return Audio(wave, rate, audio.start_s)
-
     def _rows(self, audio_s: float, of_video: bool) -> int:
         settings = self._audio()
-        silence = Audio(np.zeros((1, round(audio_s * settings.rate_hz)), np.float32), settings.rate_hz)
-        samples = self._cut(silence, of_video).wave.shape[1]
-        encoder, encoder_settings = part_of("encoder", settings.encoder)
-        return encoder.rows_of(encoder_settings, samples)
+        encoder = json.dumps(settings.encoder_settings(of_video))
+        return _rows_of(encoder, round(audio_s * settings.rate_hz), settings.rate_hz)
 
     def _prepared(self, media: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
         pixels, banks = [], []
@@ -243,17 +235,16 @@ class ReelmProcessor(ProcessorMixin):
         return pixels, banks
 
     def _check(self, cells: Sequence[Cells], pixels: Sequence[Tensor], banks: Sequence[Tensor]) -> None:
-        made = [int(np.prod(self.vision_grid(len(p)))) for p in pixels], [int(np.prod(self.audio_grid(len(b)))) for b in banks]
+        made = ([int(np.prod(self.vision_grid(len(p)))) for p in pixels],
+                [int(np.prod(self.audio_grid(len(b)))) for b in banks])
         planned = [c.vision for c in cells if c.vision], [c.audio for c in cells if c.audio]
         if made != planned:
             raise UsageError(f"planned {planned} tokens, prepared media give {made}", where="ReelmProcessor",
                              remedy="This is a fault of an encoder's counts; please report it")
 
 
-def _spread(wave: np.ndarray, rate_hz: int, count: int, length_s: float) -> np.ndarray:
-    """`count` stretches of `length_s`, starting at i · (duration - length_s) / count, joined; shorter sound is kept whole."""
-    duration_s = wave.shape[1] / rate_hz
-    if duration_s <= length_s:
-        return np.tile(wave, (1, count))
-    starts = [index * (duration_s - length_s) / count for index in range(count)]
-    return np.concatenate([wave[:, int(s * rate_hz) : int((s + length_s) * rate_hz)] for s in starts], axis=1)
+@lru_cache(maxsize=256)
+def _rows_of(encoder: str, samples: int, rate_hz: int) -> int:
+    # Preparing silence of the same length is exact for every encoder, whatever it cuts and fills up.
+    cls, settings = part_of("encoder", json.loads(encoder))
+    return len(cls.prepare(settings, Audio(np.zeros((1, samples), np.float32), rate_hz)))
