@@ -1,0 +1,5 @@
+"""`python -m reelm.cli` is `reelm`."""
+
+from reelm.cli.main import app
+
+app()

@@ -1,0 +1,163 @@
+"""`reelm ask FILES… QUESTION`: the answer on stdout, token by token; everything about it on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reelm.cli import terminal
+from reelm.errors import UsageError
+
+if TYPE_CHECKING:
+    from reelm.types import Answer, Clip
+
+#: The number of the layout of `--json`; it grows when a field is removed or changes its meaning.
+SCHEMA = 1
+
+
+def ask(
+    parts: Annotated[list[str], typer.Argument(
+        metavar="FILES... QUESTION", help="Videos, pictures or sounds, then the question; `-` reads it from stdin.")],
+    start: Annotated[str | None, typer.Option(help="Begin here: seconds, or 1:02.5, in every file.")] = None,
+    end: Annotated[str | None, typer.Option(help="Stop before here: seconds, or 1:15.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Look at this many frames per second.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Look at this many frames in all.")] = None,
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="Do not listen to the sound track.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest word.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Repeats a draw; needs a temperature above 0.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    model: Annotated[str, typer.Option("--model", "-m", help="A name of `reelm model list`, or a folder.")]
+    = "reelm-tiny",
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")] = False,
+    show_frames: Annotated[Path | None, typer.Option(
+        metavar="SHEET.JPG", help="Write the frames the model saw to this picture.")] = None,
+) -> None:
+    """Ask a question about files.
+
+    Two examples:
+
+    reelm ask clip.mp4 "What moves, and where to?"
+
+    reelm ask before.jpg after.jpg "What has changed?" --json
+
+    The last argument is the question. `-` there reads it from stdin: echo "What is this?" | reelm ask clip.mp4 -
+    (a file cannot come from stdin yet).
+
+    --json prints: schema (1), model, question, files [{source, start_s, end_s, used_s}], text, audio_used,
+    spans [[start_s, end_s]], tokens {name: count}, seconds {phase: seconds}, stop (end, length, stop, cancelled),
+    notes [sentences]. Fields may be added; a change of meaning raises `schema`.
+    """
+    if fps is not None and frames is not None:
+        raise UsageError("--fps and --frames contradict each other", remedy="Give one of them")
+    if fps is not None and fps <= 0:
+        raise UsageError(f"--fps must be above 0, got {fps:g}")
+    clips, question = split(parts, _seconds("--start", start) or 0.0, _seconds("--end", end))
+    if seed is not None and temperature == 0:
+        terminal.say("note: --seed changes nothing at temperature 0, the answer is the same every time")
+    if show_frames is not None and not show_frames.resolve().parent.is_dir():
+        raise UsageError("the folder of --show-frames does not exist", where=str(show_frames))
+
+    import reelm
+    from reelm import media
+
+    for clip in clips:  # a file that cannot be read is told at once, not after seconds of loading a model
+        media.open(clip).close()
+    with terminal.busy(f"loading {model}"):
+        lm = reelm.load(model, device=device)
+    reply = lm.answer(*clips, question, max_tokens=max_tokens, temperature=temperature, seed=seed, frames=frames,
+                      fps=fps, audio=not no_audio, stream=None if json else terminal.Stream())
+    if json:
+        terminal.as_json(record(model, question, clips, reply))
+    else:
+        terminal.piece("\n")
+    report(reply)
+    if reply.stop == "cancelled":  # Ctrl-C: what was said is kept, and a script still learns that it is not all
+        raise KeyboardInterrupt
+    if show_frames is not None:
+        sheets(show_frames, clips, reply)
+
+
+def split(parts: Sequence[str], start_s: float, end_s: float | None) -> tuple[list[Clip], str]:
+    """The files as clips, and the question, which is read from stdin when it is `-`.
+
+    Raises: UsageError when either is missing, when a file is `-`, or when the question names an existing file.
+    """
+    from reelm.types import Clip
+
+    *files, question = parts
+    if not files:
+        raise UsageError(f"there is a file or a question, but not both: {question!r}",
+                         remedy='For example: reelm ask clip.mp4 "What happens?"')
+    if "-" in files:
+        raise UsageError("a file cannot come from stdin yet",
+                         remedy="Save it and name it; `-` as the last argument reads the question")
+    if question == "-":
+        question = sys.stdin.read().strip()
+    elif Path(question).is_file():
+        raise UsageError(f"the last argument must be the question, but {question} is a file",
+                         remedy="Add the question, or read it from stdin with `-`")
+    if not question.strip():
+        raise UsageError("the question is empty")
+    return [Clip(source=file, start_s=start_s, end_s=end_s) for file in files], question
+
+
+def _seconds(option: str, text: str | None) -> float | None:
+    """Seconds written as 62.5, 1:02.5 or 0:01:02.5."""
+    if text is None:
+        return None
+    try:
+        fields = [float(field) for field in text.split(":")]
+    except ValueError:
+        fields = []
+    if not 1 <= len(fields) <= 3 or not all(0 <= field < float("inf") for field in fields):
+        raise UsageError(f"{option} is not a time: {text!r}", remedy="Write seconds (62.5) or minutes (1:02.5)")
+    return sum(field * 60**i for i, field in enumerate(reversed(fields)))
+
+
+def record(model: str, question: str, clips: Sequence[Clip], reply: Answer) -> dict[str, Any]:
+    """What `--json` prints, see `ask`."""
+    files = [{"source": str(clip.source), "start_s": clip.start_s, "end_s": clip.end_s, "used_s": list(times)}
+             for clip, times in zip(clips, reply.used_s, strict=True)]
+    return {
+        "schema": SCHEMA, "model": model, "question": question, "files": files, "text": reply.text,
+        "audio_used": reply.audio_used, "spans": [[span.start_s, span.end_s] for span in reply.spans],
+        "tokens": dict(reply.tokens), "seconds": dict(reply.seconds), "stop": reply.stop, "notes": list(reply.notes),
+    }
+
+
+def report(reply: Answer) -> None:
+    """Notes and one line of account on stderr: what the model saw and heard, what it cost."""
+    for note in reply.notes:
+        terminal.say(f"note: {note}")
+    seen = [f"{len(times)} frames ({min(times):.2f} to {max(times):.2f} s)" for times in reply.used_s if times]
+    tokens = ", ".join(f"{count} {name}" for name, count in reply.tokens.items())
+    facts = [*seen, "sound heard" if reply.audio_used else "sound not heard", f"tokens: {tokens}"]
+    if "first_token" in reply.seconds:
+        facts.append(f"first token after {reply.seconds['first_token']:.2f} s")
+    if "total" in reply.seconds:
+        facts.append(f"all in {reply.seconds['total']:.2f} s")
+    if reply.stop == "length":
+        facts.append("cut at --max-tokens")
+    terminal.say(" · ".join(facts))
+
+
+def sheets(path: Path, clips: Sequence[Clip], reply: Answer) -> None:
+    """The frames the model saw, with their times: one picture per file, the second one named `…-2` and so on."""
+    from reelm import media
+
+    shown = 0
+    for clip, times in zip(clips, reply.used_s, strict=True):
+        with media.open(clip) as reader:
+            if not times and reader.info().kind != "image":
+                continue
+            shown += 1
+            target = path if shown == 1 else path.with_name(f"{path.stem}-{shown}{path.suffix}")
+            media.contact_sheet(reader.frames(times or [0.0]), target)
+        terminal.say(f"frames of {clip.source}: {target}")
+    if not shown:
+        terminal.say("note: the model saw no frames, so no sheet was written")

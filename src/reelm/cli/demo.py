@@ -1,0 +1,42 @@
+"""`reelm demo`: films a small scene, opens the file like any other, and asks about it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reelm.cli import terminal
+
+
+def demo(
+    clip: Annotated[Path | None, typer.Argument(help="A file of yours instead of the scene made here.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="A name of `reelm model list`, or a folder.")]
+    = "reelm-tiny",
+    seed: Annotated[int, typer.Option(help="Which scene to film.")] = 7,
+) -> None:
+    """Ask three questions about a clip and print the answers; for a scene made here also the true ones."""
+    import reelm
+    from reelm.data import world
+    from reelm.data.questions import ask, types_of
+
+    with tempfile.TemporaryDirectory(prefix="reelm-demo-") as folder:
+        if clip is None:
+            scene = world.scene(seed, "move", unseen=True)
+            path = world.film(scene, Path(folder) / "scene.mp4")
+            asked = [ask(scene, kind, seed) for kind in types_of(scene)[:3]]
+            pairs = [(question.text, question.answer) for question in asked]
+        else:
+            path = clip
+            pairs = [(text, "") for text in ("What is in this video?", "What colour is it?", "What happens?")]
+        lm = reelm.load(model)
+        for text, truth in pairs:
+            terminal.out.print(f"\n> {text}")
+            reply = lm.answer(reelm.Clip(path), text, max_tokens=48, stream=terminal.Stream())
+            terminal.piece("\n")
+            if truth:
+                terminal.out.print(f"  (true answer: {truth})")
+        if not reply.audio_used:
+            terminal.say("\nThis version looks at the pictures and does not hear the sound.")

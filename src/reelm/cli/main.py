@@ -1,0 +1,52 @@
+"""`reelm VERB …`: puts the verbs together. Importing this file costs no torch, so help is instant."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reelm.cli import ask, demo, doctor, failures, model, parts
+from reelm.cli.failures import guarded
+
+app = typer.Typer(
+    name="reelm",
+    help="Ask a video, with its pictures and its sound, a question.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models = typer.Typer(help="List, describe and fetch models.", no_args_is_help=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"reelm {version('reelm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Print the full traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Ask a video, with its pictures and its sound, a question."""
+    failures.debug = debug
+
+
+app.command("ask")(guarded(ask.ask))
+app.command("demo")(guarded(demo.demo))
+app.command("parts")(guarded(parts.parts))
+app.command("doctor")(guarded(doctor.doctor))
+models.command("list")(guarded(model.list_models))
+models.command("show")(guarded(model.show))
+models.command("pull")(guarded(model.pull))
+app.add_typer(models, name="model")
+
+if __name__ == "__main__":
+    app()
