@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
@@ -17,11 +18,13 @@ from reelm.media.time import Clock
 _JITTER_S = 0.03
 #: Decoding begins this much before the clip, so that codecs with memory have settled where the clip starts.
 _SETTLE_S = 0.5
+#: Sound on each side of the clip that is resampled with it and cut off again: a clip sounds like a slice of the whole.
+_MARGIN_S = 0.05
 
 
-def decode_sound(container: Any, track: AudioTrack, clock: Clock, start_s: float, end_s: float,
-                 note: Callable[[str], None], where: str) -> tuple[np.ndarray, int, float]:
-    """The mean of the channels between two seconds: (float32 [K], rate in Hz, second of the first sample).
+def decode_sound(container: Any, track: AudioTrack, clock: Clock, start_s: float, end_s: float, rate_hz: int,
+                 note: Callable[[str], None], where: str) -> tuple[np.ndarray, float]:
+    """The mean of the channels in [start_s, end_s) at `rate_hz`: (float32 [K], second of the first sample).
 
     Gaps in the track's times become silence, and a note. Raises: MediaError if nothing of the track can be decoded.
     """
@@ -29,7 +32,7 @@ def decode_sound(container: Any, track: AudioTrack, clock: Clock, start_s: float
     if stream.codec_context is None:
         raise MediaError(f"the sound track's codec ({track.codec}) is not known here", where=where,
                          remedy="Convert the sound, or ask without it")
-    line = _Line(clock, start_s, end_s, note)
+    line = _Line(clock, start_s - _MARGIN_S, end_s + _MARGIN_S, note)
     if start_s > _SETTLE_S + track.start_s and container.format.name != "mp3":  # MP3 seeks by guess
         _seek(container, stream, clock, start_s - _SETTLE_S)
     heard = False
@@ -40,12 +43,15 @@ def decode_sound(container: Any, track: AudioTrack, clock: Clock, start_s: float
     if not heard:
         raise MediaError("the sound track cannot be decoded", where=where,
                          remedy="Convert the sound, or ask without it")
-    wave, rate, first_s = line.finish()
+    wave, source_hz, first_s = line.finish(rate_hz)
     wanted_s = min(end_s, track.end_s)
-    got_s = first_s + len(wave) / rate
-    if got_s < wanted_s - SLACK_S:
-        note(f"the sound ends at {got_s:.2f} s instead of {wanted_s:.2f} s: the rest cannot be decoded")
-    return wave, rate, first_s
+    if first_s + len(wave) / source_hz < wanted_s - SLACK_S:
+        note(f"the sound ends at {first_s + len(wave) / source_hz:.2f} s instead of {wanted_s:.2f} s: "
+             "the rest cannot be decoded")
+    sound = resample(wave, source_hz, rate_hz)
+    skip = max(0, math.ceil((start_s - first_s) * rate_hz - 1e-6))
+    first_s += skip / rate_hz
+    return sound[skip:skip + max(0, round((end_s - first_s) * rate_hz))], round(first_s, 9)
 
 
 def _seek(container: Any, stream: Any, clock: Clock, second: float) -> None:
@@ -133,12 +139,18 @@ class _Line:
             blocks = []
         return np.concatenate([block.mean(axis=0, dtype=np.float32) for block in blocks] or [np.zeros(0, np.float32)])
 
-    def finish(self) -> tuple[np.ndarray, int, float]:
-        """(samples inside the clip, rate, second of the first one)."""
+    def finish(self, rate_hz: int) -> tuple[np.ndarray, int, float]:
+        """(samples of the stretch, rate, second of the first one).
+
+        The first sample lies where a sample at `rate_hz` lies too, so that every cut is resampled in the same phase.
+        """
         wave = np.concatenate(self._mono or [np.zeros(0, np.float32)])
+        step = self._rate // math.gcd(self._rate, rate_hz)
         skip = max(0, round((self._start_s - self._first_s) * self._rate))
+        if skip:
+            skip = max(0, skip - (round(self._first_s * self._rate) + skip) % step)
         first_s = self._first_s + skip / self._rate
-        keep = max(0, round((self._end_s - first_s) * self._rate)) if np.isfinite(self._end_s) else len(wave)
+        keep = max(0, round((self._end_s - first_s) * self._rate))
         return wave[skip:skip + keep], self._rate, first_s
 
 

@@ -110,13 +110,12 @@ class Reader:
         begin, end = max(self.clip.start_s, track.start_s), min(info.end_s, track.end_s)
         self.limits.check_sound(end - begin, max(rate_hz, track.rate_hz), info.source)
         with self._open_container() as container:
-            wave, source_hz, first_s = sound.decode_sound(container, track, clock, self.clip.start_s, end,
-                                                          self._note, info.source)
+            wave, first_s = sound.decode_sound(container, track, clock, self.clip.start_s, end, rate_hz,
+                                               self._note, info.source)
         if not len(wave):
             raise MediaError(f"its sound lies outside the clip ({track.start_s:.2f} to {track.end_s:.2f} s)",
                              where=info.source, remedy="Move the clip, or ask without sound")
-        mono = sound.resample(wave, source_hz, rate_hz)
-        return Audio(np.ascontiguousarray(mono[None], dtype=np.float32), rate_hz, first_s)
+        return Audio(np.ascontiguousarray(wave[None], dtype=np.float32), rate_hz, first_s)
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
