@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reelm.config import PartConfig
-from reelm.errors import CheckpointError
+from reelm.errors import CheckpointError, UsageError
 from reelm.parts.base import Encoder, Grid
 from reelm.parts.encoders.pictures import normalise, pictures, resized
 from reelm.registry import part
@@ -25,28 +25,33 @@ _STEM, _HEAD, _CLASSES, _REDUCTION = 32, 1280, 1000, 32
 
 
 class SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's "same" border: what is missing is added, the odd pixel at the right and below."""
+    """A convolution with TensorFlow's "same" border: what is missing is added, the odd pixel at the right and below.
+
+    The batch norm that follows has fixed statistics, so it is folded into the weight: one pass over the picture, not two.
+    """
 
     def __init__(self, in_width: int, width: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(in_width, width, kernel, stride=stride, groups=groups, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def normed(self, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        """norm(conv(x))."""
+        assert norm.running_var is not None and norm.running_mean is not None
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        weight, bias = self.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
         kernel, stride = self.kernel_size[0], self.stride[0]
         rows, columns = (max((math.ceil(n / stride) - 1) * stride + kernel - n, 0) for n in x.shape[-2:])
         if rows == columns and rows % 2 == 0:
-            return F.conv2d(x, self.weight, None, stride, rows // 2, 1, self.groups)
+            return F.conv2d(x, weight, bias, stride, rows // 2, 1, self.groups)
         x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-        return super().forward(x)
+        return F.conv2d(x, weight, bias, stride, 0, 1, self.groups)
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    """Batch norm that always uses its stored statistics: batches of near-equal frames would spoil them."""
+    """Stored statistics, always used as they are (batches of near-equal frames would spoil them); see `SameConv`."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=1e-3)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 
 
 class MobileBlock(nn.Module):
@@ -65,9 +70,9 @@ class MobileBlock(nn.Module):
         self.expands, self.shortcut = expansion > 1, stride == 1 and in_width == width
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self.expand_norm(self.expand(x))) if self.expands else x
-        y = F.relu6(self.depthwise_norm(self.depthwise(y)))
-        y = self.narrow_norm(self.narrow(y))
+        y = F.relu6(self.expand.normed(x, self.expand_norm), inplace=True) if self.expands else x
+        y = F.relu6(self.depthwise.normed(y, self.depthwise_norm), inplace=True)
+        y = self.narrow.normed(y, self.narrow_norm)
         return x + y if self.shortcut else y
 
 
@@ -122,16 +127,21 @@ class EfficientNetLite(nn.Module, Encoder):
         return normalise(resized(pictures(media), settings.image_px), (0.5,) * 3, (0.5,) * 3)
 
     def _features(self, x: Tensor) -> Tensor:
-        x = F.relu6(self.stem_norm(self.stem(x.contiguous(memory_format=torch.channels_last))))
+        x = F.relu6(self.stem.normed(x.contiguous(), self.stem_norm), inplace=True)
         for block in self.blocks:
             x = block(x)
-        return F.relu6(self.head_norm(self.head(x)))
+        return F.relu6(self.head.normed(x, self.head_norm), inplace=True)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self._features(pixels).flatten(2).transpose(1, 2)
 
     def classify(self, pixels: Tensor) -> Tensor:
-        """ImageNet scores [F,1000] before softmax; needs `classifier` in the settings."""
+        """ImageNet scores [F,1000] before softmax.
+
+        Raises: UsageError when the settings say no `classifier`.
+        """
+        if not self.settings.classifier:
+            raise UsageError("this tower has no classifier", where="efficientnet_lite", remedy="Set classifier to true")
         return self.classifier(self._features(pixels).mean(dim=(2, 3)))
 
 

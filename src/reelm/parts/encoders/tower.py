@@ -108,6 +108,7 @@ class PictureTower(PreTrainedModel, Encoder):
         "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28,
         "patch_size": 14}}
     settings: TowerConfig
+    tower: Any
 
     def __init__(self, settings: TowerConfig) -> None:
         config = settings.full_tower()
