@@ -1,0 +1,256 @@
+"""The friendly front: `load` a model, then `.answer(Clip("a.mp4"), "What happens?")`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from operator import attrgetter
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor
+
+from reelm.errors import BudgetError, ReelmError, UsageError
+from reelm.model.asking import AnswerStream, Ask, Listener, Options, Prepared
+from reelm.model.engine import CANCELLED, Engine, Request
+from reelm.model.modeling import ReelmModel
+from reelm.model.perceive import joined, perceive
+from reelm.model.prefix import Prefix, Shelf
+from reelm.model.processing import AudioVideo, Plan, ReelmProcessor, Sketch
+from reelm.model.sensing import Choice, Clock, Look, Medium, Seen, Senses
+from reelm.types import AUDIO, VISION, Answer, Audio, Frames, Message, Part, Tokens
+
+
+class VideoLM:
+    """A model with its processor, ready to be asked.
+
+    What was decoded, encoded and prefilled is kept (`keep_bytes` in all, the longest unused goes first), so a second
+    question on the same media costs only its own words: `Answer.tokens["reused"]` tells how many positions were not
+    computed again. A file that changed is another medium. After changing weights call `forget()`. One thread at a time.
+    """
+
+    def __init__(self, model: ReelmModel, processor: ReelmProcessor, name: str = "", keep_bytes: int = 1 << 30) -> None:
+        self.model, self.processor, self.name = model.eval(), processor, name
+        self.engine = Engine(model.language_model, _eos_ids(model, processor), self._decode)
+        self._senses = Senses(processor)
+        self._shelf: Shelf[Seen | Prefix] = Shelf(keep_bytes)
+
+    @property
+    def device(self) -> torch.device:
+        return self.engine.device
+
+    @property
+    def hears(self) -> bool:
+        return self.processor.audio_settings is not None
+
+    @property
+    def sees(self) -> bool:
+        return self.processor.vision_settings is not None
+
+    def forget(self) -> None:
+        """Drops everything kept from earlier questions."""
+        self._shelf.clear()
+
+    # --- asking ------------------------------------------------------------------------------------------------
+
+    def answer(self, *parts: Part, stream: Listener | None = None, **options: Unpack[Options]) -> Answer:
+        """The model's answer to `parts`: text (str) and media (Clip, Frames, Image, Audio) in any order.
+
+        `stream` is called with each piece of text as it comes; joined and stripped they are the answer's text. The
+        other keyword arguments are those of `Options`. Ctrl-C while the answer is being written ends it: what was said
+        comes back with stop "cancelled".
+
+        Raises: UsageError (options that conflict), MediaError, BudgetError (the prompt is longer than the model's
+        context), each before anything is generated.
+        """
+        running = self.stream(*parts, **options)
+        try:
+            for piece in running:
+                if stream is not None:
+                    stream(piece)
+        except KeyboardInterrupt:
+            pass  # the answer so far says "cancelled"
+        return running.answer
+
+    def stream(self, *parts: Part, **options: Unpack[Options]) -> AnswerStream:
+        """The answer as an iterator of pieces of text, whose `.answer` holds the rest; see `answer`."""
+        prepared = self._prepare(parts, Ask(**options))
+        return AnswerStream(prepared, self.engine.run([prepared.request]))
+
+    def answer_many(self, items: Iterable[Sequence[Part]], *, max_batch: int = 8,
+                    **options: Unpack[Options]) -> list[Answer | ReelmError]:
+        """One result per item (a sequence of parts each), in order, answered in batches of up to `max_batch`.
+
+        An item that cannot be answered (a broken file, too long a prompt) has its ReelmError as its result; the others
+        are not touched by it. Greedy answers equal those of `answer`. Ctrl-C or `cancel` keeps what was said so far.
+
+        Raises: UsageError for conflicting options, which would concern every item.
+        """
+        ask = Ask(**options)
+        _ = ask.choice, ask.sampling
+        results: dict[int, Answer | ReelmError] = {}
+        running: dict[int, AnswerStream] = {}
+        places: list[int] = []  # of the items that became requests, in the order of Event.key
+        items = list(items)
+
+        def requests() -> Iterator[Request]:
+            for place, parts in enumerate(items):
+                try:
+                    prepared = self._prepare(parts, ask)
+                except ReelmError as error:
+                    results[place] = error
+                    continue
+                running[place] = AnswerStream(prepared, iter(()))
+                places.append(place)
+                yield prepared.request
+
+        try:
+            for event in self.engine.run(requests(), max_batch):
+                place = places[event.key]
+                running[place].take(event)
+                if event.stop is not None:
+                    results[place] = running.pop(place).answer
+        except KeyboardInterrupt:
+            results |= {place: one.answer for place, one in running.items()}
+        not_begun = Answer("", stop=CANCELLED, notes=("interrupted before this item was begun",))
+        return [results.get(place, not_begun) for place in range(len(items))]
+
+    # --- looking without asking --------------------------------------------------------------------------------
+
+    def plan(self, *parts: Part, frames: int | None = None, fps: float | None = None, audio: bool = True
+             ) -> dict[str, Any]:
+        """Token counts of a prompt before anything is decoded: {"text", "vision", "audio", "total", "media": […]}.
+
+        Files are opened to read their index only. The count of sound is that of the length the container states; it is
+        exact where the model hears a fixed length.
+        """
+        choice = Choice(frames, fps, audio)
+        with ExitStack() as stack:
+            looks = [self._senses.look(part, choice, stack) for part in _media(parts)]
+            plan = self._laid_out(parts, looks)
+            media = [{"vision": cell.vision, "audio": cell.audio, "frames": look.sketch.frames,
+                      "at_s": [] if look.at_s is None else look.at_s.tolist(), "notes": list(look.notes)}
+                     for cell, look in zip(plan.cells, looks, strict=True)]
+        return {**plan.counts, "total": len(plan.laid.ids), "media": media}
+
+    def encode(self, medium: Medium, *, frames: int | None = None, fps: float | None = None, audio: bool = True
+               ) -> Tokens:
+        """The vectors that stand for one medium in the prompt, with their columns: what the language model reads.
+
+        Shapes: x [N,D], vision tokens before audio tokens. Units: `at_s` in seconds from the file's start.
+        """
+        seen, _ = self._see([medium], Choice(frames, fps, audio), Clock())
+        return joined(seen[0].vision, seen[0].audio)
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.processor.tokenizer.decode(list(ids), skip_special_tokens=True,
+                                                   clean_up_tokenization_spaces=False))
+
+    def _prepare(self, parts: Sequence[Part], ask: Ask) -> Prepared:
+        if isinstance(parts, str) or not parts:
+            raise UsageError("a question needs at least one part", remedy='For example answer(Clip("a.mp4"), "What?")')
+        clock = Clock()
+        sampling, choice = ask.sampling, ask.choice
+        seen, plan = self._see(parts, choice, clock, ask.max_tokens)
+        assert plan is not None
+        marks = _marks(plan, seen)
+        with clock("prefill"), torch.inference_mode():
+            embeds = self._embeds(plan, seen)
+            prefix, reused = self._beginning(embeds, marks, plan.laid.prefix_len)
+        request = Request(embeds[prefix.length if prefix else 0:], ask.max_tokens, sampling, tuple(ask.stop), prefix,
+                          ask.cancel)
+        return Prepared(request, seen, {**plan.counts, "reused": reused}, clock)
+
+    def _see(self, parts: Sequence[Any], choice: Choice, clock: Clock, max_tokens: int = 0
+             ) -> tuple[list[Seen], Plan]:
+        """Every medium of the prompt taken in, from the shelf where it stands there, and the prompt laid out."""
+        with ExitStack() as stack:
+            found: list[Look | Seen] = []
+            for medium in _media(parts):
+                with clock("open"):
+                    kept = self._shelf.get(self._senses.key(medium, choice))
+                    found.append(kept if isinstance(kept, Seen) else self._senses.look(medium, choice, stack))
+            self._fits(self._laid_out(parts, found), max_tokens)
+            seen: dict[Hashable, Seen] = {}
+            for one in found:
+                if one.key not in seen:
+                    seen[one.key] = one if isinstance(one, Seen) else self._take_in(one, clock)
+        ordered = [seen[one.key] for one in found]
+        plan = self._laid_out(parts, ordered)
+        self._fits(plan, max_tokens)
+        return ordered, plan
+
+    def _laid_out(self, parts: Sequence[Any], media: Sequence[Look | Seen]) -> Plan:
+        sketches = iter(media)
+        pieces = tuple(part if isinstance(part, str) else next(sketches).sketch for part in parts)
+        return self.processor.plan([Message("user", pieces)])  # type: ignore[arg-type]
+
+    def _fits(self, plan: Plan, max_tokens: int) -> None:
+        room = getattr(self.model.config.text_config, "max_position_embeddings", None)
+        need = len(plan.laid.ids) + max_tokens
+        if room is not None and need > room:
+            raise BudgetError(f"a prompt of {len(plan.laid.ids)} tokens and an answer of up to {max_tokens} need "
+                              f"{need} positions, the model has {room}",
+                              remedy="Use fewer frames, a shorter clip or fewer max_tokens")
+
+    def _take_in(self, look: Look, clock: Clock) -> Seen:
+        with clock("decode"):
+            medium, notes = self._senses.take_in(look)
+        with clock("encode"), torch.inference_mode():
+            vision, audio = perceive(self.model, self.processor, medium)
+            self._settle()
+        frames = medium.frames if isinstance(medium, AudioVideo) else medium
+        sound = medium.audio if isinstance(medium, AudioVideo) else medium
+        sketch = Sketch(look.sketch.frames, sound.duration_s if isinstance(sound, Audio) else None)
+        frames_at_s = tuple(frames.at_s.tolist()) if isinstance(frames, Frames) and not frames.still else ()
+        seen = Seen(look.key, sketch, vision, audio, frames_at_s, tuple(notes))
+        self._shelf.put(look.key, seen)
+        return seen
+
+    def _embeds(self, plan: Plan, seen: list[Seen]) -> Tensor:
+        rows = {name: value.to(self.device) for name, value in self.processor.pad([plan.laid]).items()}
+        return self.model.embed(rows["input_ids"], rows["mm_token_type_ids"],
+                                [one.vision.x for one in seen if one.vision is not None],
+                                [one.audio.x for one in seen if one.audio is not None])[0]
+
+    def _beginning(self, embeds: Tensor, marks: tuple[Hashable, ...], length: int) -> tuple[Prefix | None, int]:
+        """The prefilled prompt up to its last medium, and how many of its positions were already there."""
+        if length == 0:
+            return None, 0
+        marks = marks[:length]
+        kept = [(thing.shared(marks), key) for key, thing in self._shelf.items() if isinstance(thing, Prefix)]
+        reused, key = max(kept, key=lambda pair: pair[0], default=(0, None))
+        best = self._shelf.get(key) if reused else None
+        start = best.head(reused) if isinstance(best, Prefix) else None
+        if start is None or reused < length:
+            start = self.engine.prefill(embeds[reused:length], start, marks)
+            self._settle()
+            self._shelf.put(("prefix", marks), start)
+        return start, reused
+
+    def _settle(self) -> None:
+        # Work on a GPU is only queued; without waiting, a phase's time would be told by the next one.
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def _media(parts: Sequence[Any]) -> list[Any]:
+    return [part for part in parts if not isinstance(part, str)]
+
+
+def _marks(plan: Plan, seen: list[Seen]) -> tuple[Hashable, ...]:
+    """One mark per position: the token's id, or which medium and which of its tokens."""
+    cells = {kind: iter([(kind, one.key, index) for one in seen for index in range(len(tokens(one) or ()))])
+             for kind, tokens in ((VISION, attrgetter("vision")), (AUDIO, attrgetter("audio")))}
+    return tuple(next(cells[kind]) if kind in cells else token
+                 for token, kind in zip(plan.laid.ids, plan.laid.kinds, strict=True))
+
+
+def _eos_ids(model: ReelmModel, processor: ReelmProcessor) -> set[int]:
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    if configured is None:
+        configured = getattr(model.config.text_config, "eos_token_id", None)
+    found = set(configured) if isinstance(configured, list | tuple) else {configured}
+    return {int(token) for token in found | {processor.tokenizer.eos_token_id} if token is not None}

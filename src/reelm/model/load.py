@@ -1,0 +1,89 @@
+"""`reelm.load`: a name or a folder becomes a model that can be asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from reelm.errors import CheckpointError, UsageError
+from reelm.model.front import VideoLM
+from reelm.model.modeling import ReelmModel
+from reelm.model.processing import ReelmProcessor
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load(name: str | Path = "reelm-tiny", device: str = "auto", dtype: str = "auto", attn: str = "sdpa",
+         keep_bytes: int = 1 << 30) -> VideoLM:
+    """A model to ask, by name ("reelm-tiny", "random") or folder (ours, or a published VideoLLaMA 2 folder).
+
+    `device` "auto" takes CUDA when there is one, else the CPU. `dtype` "auto": bfloat16 on CUDA and on processors with
+    bfloat16 matrix units, else float32; or "float32", "bfloat16", "float16". `attn`: "sdpa" or "eager". `keep_bytes`:
+    memory for what earlier questions leave to later ones. "random" is a tiny model with random weights to try the
+    machinery, "random:mistral" has another language model, "random:av" hears as well, "random:qwen2+av" does both.
+
+    Raises: CheckpointError for an unknown name or an incomplete folder; UsageError for an unknown device or dtype.
+    """
+    where = device_of(device)
+    number = dtype_of(dtype, where)
+    model, processor = _load(str(name), where, number, attn)
+    return VideoLM(model, processor, str(name), keep_bytes)
+
+
+def device_of(device: str) -> torch.device:
+    """The device meant by "auto", "cpu", "cuda", "cuda:1" …
+
+    Raises: UsageError if it does not exist here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}",
+                         remedy="Use auto, cpu or cuda") from None
+    return found
+
+
+def dtype_of(dtype: str, device: torch.device) -> torch.dtype:
+    """The number type meant by "auto" on a device, or by its name.
+
+    Raises: UsageError for another name.
+    """
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise UsageError(f"unknown dtype {dtype!r}", remedy=f"One of: auto, {', '.join(DTYPES)}")
+        return DTYPES[dtype]
+    if device.type == "cuda":
+        return torch.bfloat16
+    return torch.bfloat16 if device.type == "cpu" and _has_amx() else torch.float32
+
+
+def _has_amx() -> bool:
+    # Without these units bfloat16 on a CPU is emulated and slower than float32.
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def _load(name: str, device: torch.device, dtype: torch.dtype, attn: str) -> tuple[ReelmModel, ReelmProcessor]:
+    if name == "reelm-tiny":
+        from reelm.model.tiny import load_tiny
+
+        return load_tiny(str(device), dtype, attn)
+    if name == "random" or name.startswith("random:"):
+        from reelm.model.toy import random_model
+
+        model, processor = random_model(name.partition(":")[2], attn=attn)
+        model.to(dtype)  # type: ignore[arg-type]  # transformers' wrapper of `to` hides its arguments
+        model.to(device)  # type: ignore[arg-type]
+        return model, processor
+    if Path(name).is_dir():
+        from reelm.model.checkpoints import load_folder
+
+        return load_folder(name, device=str(device), dtype=dtype, attn=attn)
+    raise CheckpointError(f"no model and no folder is called {name!r}", remedy="Known: reelm-tiny, random, random:av, "
+                          "random:<llama|mistral|mixtral|qwen2>, or the path of a model folder")
