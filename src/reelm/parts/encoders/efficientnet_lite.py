@@ -127,7 +127,7 @@ class EfficientNetLite(nn.Module, Encoder):
         return normalise(resized(pictures(media), settings.image_px), (0.5,) * 3, (0.5,) * 3)
 
     def _features(self, x: Tensor) -> Tensor:
-        x = F.relu6(self.stem.normed(x.contiguous(), self.stem_norm), inplace=True)
+        x = F.relu6(self.stem.normed(x.contiguous(memory_format=torch.channels_last), self.stem_norm), inplace=True)
         for block in self.blocks:
             x = block(x)
         return F.relu6(self.head.normed(x, self.head_norm), inplace=True)
