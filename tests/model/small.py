@@ -28,17 +28,22 @@ SPECIAL = ["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 TEXT_KINDS = ("llama", "mistral", "mixtral", "qwen2")
 
 
-def tokenizer(template: str = CHATML, vocab_size: int = 300, **kwargs: Any) -> PreTrainedTokenizerFast:
-    """Byte-level BPE that can write any text; ids 0, 1, 2 are padding, begin and end."""
+def tokenizer(template: str = CHATML, vocab_size: int = 300, *, start_mark: bool = False) -> PreTrainedTokenizerFast:
+    """Byte-level BPE that can write any text; ids 0, 1, 2 are padding, begin and end.
+
+    `start_mark`: put the mark of a word before every text, as SentencePiece tokenizers do (ASCII text only).
+    """
     inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
+    if start_mark:
+        inner.pre_tokenizer, inner.decoder = pre_tokenizers.Metaspace(prepend_scheme="always"), decoders.Metaspace()
+    else:
+        inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+                                  initial_alphabet=[*pre_tokenizers.ByteLevel.alphabet(), "\u2581", "\n"])
     sentences = ["the red ball enters from the left", "what colour is the ball in the video"]
     inner.train_from_iterator(sentences * 4, trainer)
     made = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
-                                   additional_special_tokens=["<|im_start|>", "<|im_end|>"], **kwargs)
+                                   additional_special_tokens=["<|im_start|>", "<|im_end|>"])
     made.chat_template = template
     return made
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from model import small
 from model.official_folder import write_official_folder, write_weights
 from parity_root import FIXTURES
 from reelm.errors import CheckpointError, PolicyError, ReelmError, UsageError
-from reelm.model import AudioVideo, Sketch
+from reelm.model import AudioVideo, ReelmModel, Sketch
 from reelm.model.checkpoints import load_folder, read_config
 from reelm.model.official import TOWERS, config_from
 from reelm.parts.layouts.chat import VIDEOLLAMA2_SYSTEM
@@ -198,6 +199,57 @@ def test_every_family_becomes_its_own_language_model(family: str) -> None:
     config = config_from({**flat, "model_type": f"videollama2_{family}", "num_frames": ...} | {"num_frames": 16})
     assert config.text_config.model_type == family
     assert config.vision_settings is not None and config.vision_settings.frames == 16
+
+
+@pytest.fixture
+def mixtral(tmp_path: Path) -> tuple[Path, Any]:
+    """An official Mixtral folder, experts stored one by one as published, and the language model that wrote it."""
+    write_official_folder(*MISTRAL, tmp_path)
+    flat = read_config(tmp_path)
+    language = AutoModelForCausalLM.from_config(small.text_config(
+        "mixtral", vocab_size=flat["vocab_size"], hidden_size=flat["hidden_size"], rms_norm_eps=flat["rms_norm_eps"]))
+    language.save_pretrained(tmp_path / "language")
+    change_config(tmp_path, model_type="videollama2_mixtral", **{
+        key: getattr(language.config, key) for key in ("num_local_experts", "num_experts_per_tok", "intermediate_size",
+                                                       "num_hidden_layers")},
+        rope_theta=language.config.rope_parameters["rope_theta"])
+
+    def change(weights: dict[str, torch.Tensor]) -> None:
+        for name in [n for n in weights if "mm_projector" not in n and "vision_tower" not in n]:
+            del weights[name]
+        weights |= load_file(tmp_path / "language" / "model.safetensors")
+
+    change_weights(tmp_path, change)
+    return tmp_path, language.eval()
+
+
+def test_stored_experts_become_the_mixture(mixtral: tuple[Path, Any]) -> None:
+    model, _ = load_folder(mixtral[0])
+    ids = torch.arange(3, 20)[None]
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=ids).logits, mixtral[1](ids).logits)
+
+
+@pytest.mark.parametrize("name", ["experts.2.w1.weight", "experts.3.w2.weight", "block_sparse_moe.gate.weight"])
+def test_a_missing_expert_is_named(mixtral: tuple[Path, Any], name: str) -> None:
+    weights = load_file(mixtral[0] / "model.safetensors")
+    gone = sorted(key for key in weights if key.endswith(name))[0]
+    save_file({k: v for k, v in weights.items() if k != gone}, mixtral[0] / "model.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        load_folder(mixtral[0])
+    assert "missing" in str(caught.value) and gone in str(caught.value)
+
+
+def test_the_published_7b_has_the_published_number_of_weights() -> None:
+    """8,034,428,160 parameters are the bytes of the four published shards, divided by two."""
+    flat = {"model_type": "videollama2_mistral", "hidden_size": 4096, "intermediate_size": 14336, "vocab_size": 32000,
+            "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "mm_hidden_size": 1024,
+            "mm_vision_tower": "openai/clip-vit-large-patch14-336", "mm_projector_type": "stc_connector",
+            "tie_word_embeddings": False}
+    with torch.device("meta"):
+        model = ReelmModel(config_from(flat))
+    assert sum(p.numel() for p in model.parameters()) == 8_034_428_160
+    assert sum(p.numel() for p in model.connector.parameters()) == 489_188_608
 
 
 def test_published_configs_have_no_tower_architecture_so_known_names_supply_it() -> None:

@@ -121,6 +121,8 @@ def test_conflicting_inputs_are_refused(model: ReelmModel, processor: ReelmProce
         model(input_ids=batch["input_ids"], inputs_embeds=embeds)
     with pytest.raises(UsageError, match="exactly one"):
         model()
+    with pytest.raises(UsageError, match="without attention_mask"):
+        model.generate(**{name: value for name, value in batch.items() if name != "attention_mask"})
     with pytest.raises(UsageError, match="beside inputs_embeds"):
         model(inputs_embeds=embeds, pixel_values_videos=batch["pixel_values_videos"], video_frames=[4])
 

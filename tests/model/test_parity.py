@@ -22,7 +22,6 @@ from reelm.model import ReelmModel
 from reelm.model.checkpoints import load_folder
 
 FOLDERS = ("video", "audio_video")
-PLACEHOLDERS = {-200: "image", -201: "video", -202: "audio"}
 
 
 def _cases() -> list[tuple[str, str, str]]:
@@ -66,26 +65,54 @@ def table() -> Iterator[list[dict[str, Any]]]:
         Path(path).write_text(json.dumps(rows, indent=1))
 
 
-def _expanded(model: ReelmModel, case: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _media(case: dict[str, torch.Tensor]) -> list[tuple[torch.Tensor | None, torch.Tensor | None]]:
+    """Pixels and filter bank of each medium in order, either None where the medium lacks it."""
+    found: list[tuple[torch.Tensor | None, torch.Tensor | None]] = []
+    while own := {name.split(".")[1]: case[name] for name in case if name.startswith(f"media{len(found)}.")}:
+        bank = own.get("audio")
+        found.append((own.get("video", own.get("image")), None if bank is None else bank.flatten(0, 1)))
+    return found
+
+
+def _encoded(model: ReelmModel, case: dict[str, torch.Tensor]) -> list[tuple[list[torch.Tensor], list[torch.Tensor]]]:
+    return [([] if pixels is None else model.encode_vision(pixels, [len(pixels)]),
+             [] if bank is None else model.encode_audio(bank, [len(bank)])) for pixels, bank in _media(case)]
+
+
+def _laid_in(model: ReelmModel, case: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The recorded ids with each placeholder replaced by its features; labels keep up with -100 there."""
-    ids, labels = case["input_ids"][0], case.get("labels", case["input_ids"])[0]
-    table = model.get_input_embeddings()
-    parts, wanted, medium = [], [], 0
-    for token, label in zip(ids.tolist(), labels.tolist(), strict=True):
-        if token not in PLACEHOLDERS:
-            parts.append(table(torch.tensor([token])))
+    media = iter(_encoded(model, case))
+    parts, wanted = [], []
+    for token, label in zip(case["input_ids"][0].tolist(), case["labels"][0].tolist(), strict=True):
+        if token < 0:
+            vision, audio = next(media)
+            parts.append(torch.cat(vision + audio))
+            wanted += [-100] * len(parts[-1])
+        else:
+            parts.append(model.get_input_embeddings()(torch.tensor([token])))
             wanted.append(label)
-            continue
-        tokens = []
-        for name in ("image", "video"):
-            if (pixels := case.get(f"media{medium}.{name}")) is not None:
-                tokens += model.encode_vision(pixels, [len(pixels)])
-        if (bank := case.get(f"media{medium}.audio")) is not None:
-            tokens += model.encode_audio(bank.flatten(0, 1), [bank.shape[-2]])
-        parts.append(torch.cat(tokens))
-        wanted += [-100] * len(parts[-1])
-        medium += 1
     return {"inputs_embeds": torch.cat(parts)[None], "labels": torch.tensor([wanted])}
+
+
+def _with_cells(model: ReelmModel, case: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """The recorded ids with valid ids and kinds in place of placeholders, and the raw media beside."""
+    media = iter(_encoded(model, case))
+    ids: list[int] = []
+    kinds: list[int] = []
+    for token in case["input_ids"][0].tolist():
+        vision, audio = next(media) if token < 0 else ([], [])
+        cells = [1] * sum(map(len, vision)) + [2] * sum(map(len, audio))
+        ids += [0] * len(cells) if token < 0 else [token]
+        kinds += cells if token < 0 else [0]
+    pixels = [p for p, _ in _media(case) if p is not None]
+    banks = [b for _, b in _media(case) if b is not None]
+    given: dict[str, Any] = {"input_ids": torch.tensor([ids]), "mm_token_type_ids": torch.tensor([kinds]),
+                             "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+    if pixels:
+        given |= {"pixel_values_videos": torch.cat(pixels), "video_frames": [len(p) for p in pixels]}
+    if banks:
+        given |= {"input_features": torch.cat(banks), "audio_frames": [len(b) for b in banks]}
+    return given
 
 
 @pytest.mark.parametrize(("folder", "stem", "case"), _cases())
@@ -95,7 +122,7 @@ def test_logits_loss_and_greedy_tokens_are_the_recorded_ones(
     model = loaded[folder, stem]
     recorded = load_file(parity_dir(folder) / f"{stem}_{case}.safetensors")
     with torch.no_grad():
-        inputs = _expanded(model, recorded)
+        inputs = _laid_in(model, recorded)
         out = model(**inputs)
         greedy = model.generate(inputs_embeds=inputs["inputs_embeds"], do_sample=False, eos_token_id=None,
                                 max_new_tokens=recorded["greedy"].shape[1])
@@ -114,28 +141,10 @@ def test_cells_in_the_prompt_give_the_same_as_laid_in_features(
     """The way users go: valid ids, kinds per token, raw pixels and filter banks, everything inside `forward`."""
     model = loaded[folder, stem]
     recorded = load_file(parity_dir(folder) / f"{stem}_{case}.safetensors")
-    media = [name for name in sorted(recorded) if name.startswith("media")]
-    pixels = [recorded[name] for name in media if not name.endswith(".audio")]
-    banks = [recorded[name].flatten(0, 1) for name in media if name.endswith(".audio")]
     with torch.no_grad():
-        vision = [len(v) for p in pixels for v in model.encode_vision(p, [len(p)])]
-        audio = [len(a) for b in banks for a in model.encode_audio(b, [len(b)])]
-        ids, kinds = [], []
-        for token in recorded["input_ids"][0].tolist():
-            sees = [vision.pop(0)] if token in (-200, -201) and vision else []
-            hears = [audio.pop(0)] if token == -202 or (token == -201 and len(pixels) == len(banks) and audio) else []
-            cells = [1] * sum(sees) + [2] * sum(hears)
-            ids += [0] * len(cells) if token < 0 else [token]
-            kinds += cells if token < 0 else [0]
-        given: dict[str, Any] = {}
-        if pixels:
-            given |= {"pixel_values_videos": torch.cat(pixels), "video_frames": [len(p) for p in pixels]}
-        if banks:
-            given |= {"input_features": torch.cat(banks), "audio_frames": [len(b) for b in banks]}
-        inputs = {"input_ids": torch.tensor([ids]), "mm_token_type_ids": torch.tensor([kinds]),
-                  "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
-        greedy = model.generate(**inputs, **given, do_sample=False, eos_token_id=None,
+        inputs = _with_cells(model, recorded)
+        greedy = model.generate(**inputs, do_sample=False, eos_token_id=None,
                                 max_new_tokens=recorded["greedy"].shape[1])
-        out = model(**inputs, **given)
+        out = model(**inputs)
     assert float((out.logits - recorded["logits"]).abs().max()) <= 1e-4
-    assert greedy[:, len(ids):].tolist() == recorded["greedy"].tolist()
+    assert greedy[:, inputs["input_ids"].shape[1]:].tolist() == recorded["greedy"].tolist()

@@ -109,6 +109,8 @@ def test_what_the_model_cannot_take_is_refused() -> None:
         deaf([[small.user(Clip("a.mp4"), "what?")]])
     with pytest.raises(UsageError, match="Sketch"):
         deaf([[small.user(Sketch(frames=4), "what?")]])
+    with pytest.raises(UsageError, match="without a conversation"):
+        deaf([])
     with pytest.raises(UsageError, match="list of conversations"):
         deaf([small.user("what?")])  # type: ignore[list-item]
 

@@ -87,6 +87,16 @@ def test_the_official_form_of_the_mistral_family() -> None:
     assert "positive in nature.\nIf a question" in VIDEOLLAMA2_SYSTEM
 
 
+def test_a_tokenizer_that_marks_the_start_of_text_marks_every_piece() -> None:
+    """The published Mistral tokenizer does; the official code splits around media, so the newline is marked too."""
+    tokenizer = small.tokenizer(start_mark=True)
+    laid = lay(ask(Cells(vision=2), "x"), tokenizer=tokenizer)
+    after = tokenizer.convert_ids_to_tokens(laid.ids[laid.prefix_len :])
+    assert after[:2] == ["\u2581", "\n"]
+    whole = tokenizer("user\n\nx", add_special_tokens=False)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(whole).count("\u2581") == 1
+
+
 def test_the_official_form_begins_a_first_turn_without_media_with_a_newline() -> None:
     laid = lay(ask("hi"), Turn("assistant", ("yo",)), ask("bye"), newline_without_media=True)
     assert TOKENIZER.decode(laid.ids).count("user\n\nhi") == 1

@@ -58,7 +58,7 @@ def load_official(folder: str | Path, *, device: str = "cpu", dtype: str | torch
     config = official.config_from(read_config(folder))
     weights = read_weights(folder)
     try:
-        mapped = official.weights_from(weights)
+        mapped = official.weights_from(weights, config)
     except CheckpointError as error:
         raise CheckpointError(error.what, where=str(folder), remedy=error.remedy) from None
     if dtype == "auto":

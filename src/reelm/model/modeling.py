@@ -183,6 +183,16 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
 
     # --- what Hugging Face generate needs ----------------------------------------------------------------------
 
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """As in Hugging Face transformers: see `GenerationMixin.generate`.
+
+        Raises: UsageError for cells without an attention mask: the library would take the filler for padding.
+        """
+        if kwargs.get("mm_token_type_ids") is not None and kwargs.get("attention_mask") is None:
+            raise UsageError("mm_token_type_ids without attention_mask", remedy="Pass all that the processor returned")
+        parent: Any = super()
+        return parent.generate(*args, **kwargs)
+
     def prepare_inputs_for_generation(  # type: ignore[override]  # the library passes keywords, and reads these names
         self, input_ids: Any, inputs_embeds: Tensor | None = None, is_first_iteration: bool = False, **kwargs: Any
     ) -> Any:
@@ -250,7 +260,7 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
 def refuse_incomplete(report: Any, where: str) -> None:
     """Raises CheckpointError when a loading report of transformers lists anything amiss."""
     for key, said in (("missing_keys", "missing"), ("unexpected_keys", "unexpected"), ("mismatched_keys", "misshapen")):
-        names = sorted(str(name) for name in (report.get(key) or ()))
+        names = sorted(str(name[0] if isinstance(name, tuple) else name) for name in (report.get(key) or ()))
         if names:
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             raise CheckpointError(f"{len(names)} {said} weights: {', '.join(names[:8])}{more}", where=where,

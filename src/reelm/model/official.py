@@ -128,12 +128,14 @@ def key_from(key: str) -> str:
                           remedy="No part of VideoLLaMA 2 has this weight; is this another model?")
 
 
-def weights_from(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def weights_from(weights: Mapping[str, Tensor], config: ReelmConfig) -> dict[str, Tensor]:
     """The weights under our names.
 
-    Raises: CheckpointError for an unknown key, or when a weight that layers share differs or is absent in some.
+    Raises: CheckpointError for an unknown key, an absent expert, or when a weight that layers share differs or is
+    absent in some.
     """
     _check_shared(weights)
+    _check_experts(weights, config.text_config)
     mapped: dict[str, Tensor] = {}
     for key, value in weights.items():
         name = key_from(key)
@@ -146,13 +148,28 @@ def weights_from(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _check_shared(weights: Mapping[str, Tensor]) -> None:
     # All BEATs layers share one relative bias; a file holds it for the first layer only, or for every layer.
-    pattern = re.compile(re.escape(_AUDIO_TOWER) + r"encoder\.layers\.(\d+)\.(self_attn\.relative_attention_bias\.weight)?")
+    shared = r"(self_attn\.relative_attention_bias\.weight)?"
+    pattern = re.compile(re.escape(_AUDIO_TOWER) + r"encoder\.layers\.(\d+)\." + shared)
     matches = [match for match in map(pattern.match, weights) if match]
     layers, stored = {int(m[1]) for m in matches}, {int(m[1]) for m in matches if m[2]}
     if len(stored) > 1 and stored != layers:
         name = f"{_AUDIO_TOWER}encoder.layers.{min(layers - stored)}.self_attn.relative_attention_bias.weight"
         raise CheckpointError(f"missing weight {name!r}", where="official checkpoint",
                               remedy="Other layers hold this shared weight; the file is incomplete")
+
+
+def _check_experts(weights: Mapping[str, Tensor], text: Any) -> None:
+    # The library fuses experts while it loads, and would name the fused tensor; here the stored one can be named.
+    if text.model_type != "mixtral":
+        return
+    expected = {f"model.layers.{layer}.block_sparse_moe.experts.{expert}.{matrix}.weight"
+                for layer in range(text.num_hidden_layers) for expert in range(text.num_local_experts)
+                for matrix in ("w1", "w2", "w3")}
+    stored = {key for key in weights if ".block_sparse_moe.experts." in key}
+    for names, said in ((expected - stored, "missing"), (stored - expected, "extra")):
+        if names:
+            raise CheckpointError(f"{said} weight {min(names)!r} ({len(names)} in all)", where="official checkpoint",
+                                  remedy="The files must belong to this config.json and be complete; fetch them again")
 
 
 def in_official_words(text: str) -> str:
@@ -162,6 +179,7 @@ def in_official_words(text: str) -> str:
 
 
 def _official_key(name: str) -> str:
+    name = re.sub(r"(layers\.\d+)\.mlp\.gate\.weight$", r"\1.block_sparse_moe.gate.weight", name)
     for ours, theirs in (("vision_tower.tower.", "model.vision_tower.vision_tower.vision_model."),
                          ("audio_connector.", "model.mm_projector_a."), ("connector.", "model.mm_projector."),
                          ("language_model.", "")):

@@ -164,6 +164,8 @@ class ReelmProcessor(ProcessorMixin):
 
         Raises: UsageError for a medium that is not decoded, or that the model has no part for.
         """
+        if not conversations:
+            raise UsageError("a batch without a conversation")
         if any(isinstance(conversation, Message) for conversation in conversations):
             raise UsageError("a batch is a list of conversations", remedy="Write processor([[Message(...)]])")
         plans = [self.plan(c, labels=labels, add_generation_prompt=add_generation_prompt) for c in conversations]
