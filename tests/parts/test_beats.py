@@ -50,11 +50,12 @@ def test_features_and_labels_equal_the_recorded_ones(recorded):
     encoder, tensors = recorded
     with torch.no_grad():
         features = encoder(tensors["fbank"][None])
-        labels = encoder.label_probs(tensors["fbank"][None])
         heard = encoder(torch.from_numpy(kaldi_fbank(tensors["wav"].float().numpy()))[None])
     worst = {"features": float((features - tensors["features"]).abs().max()),
-             "labels": float((labels - tensors["label_probs"]).abs().max()),
-             "from the waveform": float((heard - tensors["features"]).abs().max())}
+             "from the waveform": float((heard - tensors["features"]).abs().max()), "labels": 0.0}
+    if encoder.settings.finetuned_model:
+        labels = encoder.label_probs(tensors["fbank"][None])
+        worst["labels"] = float((labels - tensors["label_probs"]).abs().max())
     print(worst)
     assert worst["features"] <= 1e-4 and worst["labels"] <= 1e-5
     assert features.shape[1] == np.prod(encoder.grid_of(encoder.settings, len(tensors["fbank"])))
