@@ -23,7 +23,8 @@ def test_merging_equals_peft() -> None:
     torch.manual_seed(1)
     base = torch.nn.Sequential(torch.nn.Linear(5, 7, bias=False))
     plain = {k: v.clone() for k, v in base.state_dict().items()}
-    adapted = peft.get_peft_model(base, peft.LoraConfig(r=3, lora_alpha=6, target_modules=["0"], init_lora_weights=False))
+    settings = peft.LoraConfig(r=3, lora_alpha=6, target_modules=["0"], init_lora_weights=False)
+    adapted = peft.get_peft_model(base, settings)
     saved = peft.get_peft_model_state_dict(adapted)
     merge_lora(plain, {k.removeprefix("base_model.model."): v for k, v in saved.items()}, scale=2.0)
     assert torch.allclose(adapted.merge_and_unload()[0].weight, plain["0.weight"], atol=1e-6)
