@@ -120,6 +120,22 @@ def test_published_names_convert_both_ways(name):
     assert official_name(kind, find("connector", kind).Config(**fields).model_dump()) == name
 
 
+def test_depth_zero_passes_features_through_untouched():
+    connector = build("connector", from_official_name("identity", 6, 6, audio=True))
+    x = torch.randn(2, 3, 4, 5, 6)
+    assert torch.equal(connector.project(x), x) and not list(connector.parameters())
+
+
+def test_a_batch_of_one_equals_its_place_in_a_larger_batch_to_five_digits():
+    """The gate of squeeze and excite takes another kernel for few maps; the fill to sixteen keeps the result."""
+    torch.manual_seed(0)
+    connector = build("connector", {"kind": "stc", "in_width": 24, "out_width": 40}).eval()
+    x = torch.randn(3, 5, 4, 4, 24)
+    with torch.no_grad():
+        together, alone = connector.project(x), torch.cat([connector.project(item[None]) for item in x])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
 def test_sound_keeps_its_time_axis():
     assert from_official_name("mlp2x_gelu", 8, 8)["average_time"] is True
     assert from_official_name("mlp2x_gelu", 8, 8, audio=True)["average_time"] is False

@@ -115,6 +115,7 @@ class PictureTower(PreTrainedModel, Encoder):
         super().__init__(config)
         self.settings = settings
         self.tower = self.tower_class(config)
+        self.layers_run = settings.layers_run()
         self.post_init()
 
     @classmethod
@@ -151,7 +152,7 @@ class PictureTower(PreTrainedModel, Encoder):
 
     def forward(self, pixels: Tensor) -> Tensor:
         hidden = self._embed(pixels)
-        for layer in self.tower.encoder.layers[:self.settings.layers_run()]:
+        for layer in self.tower.encoder.layers[:self.layers_run]:
             hidden = layer(hidden, None)
         return hidden[:, 1:] if self.has_cls and self.settings.select_feature == "patch" else hidden
 
