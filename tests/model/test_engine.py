@@ -143,6 +143,12 @@ def test_logits_in_company_equal_those_alone_to_1e_5_of_the_largest(llama):
     assert (alone - company).abs().max() < 1e-5 * alone.abs().max()
 
 
+def test_bfloat16_alone_gives_the_tokens_of_generate():
+    model = model_of("llama").bfloat16()
+    embeds = prompts(model, 11)[0].bfloat16()
+    assert tokens_of(run_one(Engine(model, ()), Request(embeds, 12))) == oracle(model, embeds)
+
+
 # -- coming and going --------------------------------------------------------------------------------------------------
 
 def test_requests_join_and_leave_a_running_batch_without_changing_the_others(model):

@@ -227,6 +227,8 @@ class VideoLM:
         if start is None or reused < length:
             start = self.engine.prefill(embeds[reused:length], start, marks)
             self._settle()
+            if isinstance(best, Prefix) and best.length == reused:
+                self._shelf.drop(key)  # the longer one serves for it
             self._shelf.put(("prefix", marks), start)
         return start, reused
 

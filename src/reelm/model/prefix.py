@@ -111,6 +111,9 @@ class Shelf(Generic[S]):
         while self._things and self.bytes > self.limit_bytes:
             self._things.popitem(last=False)
 
+    def drop(self, key: Hashable) -> None:
+        self._things.pop(key, None)
+
     def clear(self) -> None:
         self._things.clear()
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from reelm import media, registry
-from reelm.errors import UsageError
+from reelm.errors import BudgetError, UsageError
 from reelm.model.config import VisionSettings, part_of
 from reelm.model.processing import AudioVideo, ReelmProcessor, Sketch
 from reelm.types import Audio, Clip, Frames, Image, MediaInfo, Tokens
@@ -167,6 +167,8 @@ class Senses:
         if info.kind == "audio" and not choice.audio:
             raise UsageError("holds only sound, which the call leaves out", where=info.source)
         at_s = self._seconds(info, choice) if info.kind != "audio" else None
+        if choice.fps is not None and info.kind == "video" and choice.fps > info.fps * 1.01:
+            notes.append(f"{choice.fps:g} frames per second asked, the clip has {info.fps:.4g}: each is used once")
         sketch = Sketch(len(at_s) if at_s is not None else 0, info.duration_s if hears else None)
         return Look(key, sketch, None, reader, at_s, hears, notes)
 
@@ -176,6 +178,8 @@ class Senses:
             raise UsageError("holds pictures, and this model does not see", where=info.source)
         if info.kind == "image":
             return np.zeros(1)
+        if choice.frames is not None and choice.frames > (most := media.Limits().frames):
+            raise BudgetError(f"{choice.frames:,} frames asked, {most:,} allowed", where=info.source)
         sampler = registry.build("sampler", _sampler(settings, choice))
         at_s = np.asarray(sampler.pick(info, choice.frames), dtype=np.float64)
         if len(at_s) == 0:
