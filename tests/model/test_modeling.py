@@ -221,6 +221,7 @@ def test_generate_agrees_for_ids_embeddings_and_without_cache(model: ReelmModel,
     with torch.no_grad():
         by_ids = answers(model, batch)
         assert answers(model, batch, use_cache=False) == by_ids
+        assert answers(model, batch, cache_implementation="static", disable_compile=True) == by_ids
         vision = model.encode_vision(batch["pixel_values_videos"], batch["video_frames"])
         embeds = model.embed(batch["input_ids"], batch["mm_token_type_ids"], vision)
         out = model.generate(inputs_embeds=embeds, do_sample=False, max_new_tokens=6, eos_token_id=None)
@@ -262,3 +263,27 @@ def test_embeddings_can_be_resized(processor: ReelmProcessor) -> None:
     assert model.get_output_embeddings().weight.shape[0] == model.config.text_config.vocab_size == 310
     with torch.no_grad():
         assert model(**processor(conversations()[:1])).logits.shape[-1] == 310
+
+
+def test_adapters_train_the_language_model_and_keep_the_connector(tmp_path: Path, processor: ReelmProcessor) -> None:
+    peft = pytest.importorskip("peft")
+    base = small.model()
+    base.save_pretrained(tmp_path / "base")
+    lora = peft.LoraConfig(target_modules=r"language_model\..*\.(q_proj|v_proj)", modules_to_save=["connector"],
+                           task_type="CAUSAL_LM", r=2)
+    model = peft.get_peft_model(ReelmModel.from_pretrained(tmp_path / "base"), lora)
+    batch = processor([[*conversations()[1], small.said("red")]], labels=True)
+    model(**batch).loss.backward()
+    learnt = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert learnt and all("lora_" in name or "connector.modules_to_save" in name for name in learnt)
+    with torch.no_grad():
+        for p in filter(lambda p: p.requires_grad, model.parameters()):
+            p.add_(0.01)
+        expected = model(**batch).logits
+        model.save_pretrained(tmp_path / "adapter")
+        again = ReelmModel.from_pretrained(tmp_path / "base")
+        again = peft.PeftModel.from_pretrained(again, tmp_path / "adapter").eval()
+        assert torch.equal(again(**batch).logits, expected)
+        again.merge_and_unload().save_pretrained(tmp_path / "merged")
+        merged = ReelmModel.from_pretrained(tmp_path / "merged")
+        assert float((merged(**batch).logits - expected).abs().max()) < 1e-5

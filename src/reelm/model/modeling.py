@@ -163,7 +163,8 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         if attention_mask is None and past_key_values is None:
             # Without a mask the library may take uneven positions for packed sequences and cut attention silently.
             attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
-        if position_ids is None and attention_mask is not None and attention_mask.dim() == 2:
+        # With a static cache the library hands over finished masks (4-D, or one per layer type) and positions.
+        if position_ids is None and isinstance(attention_mask, Tensor) and attention_mask.dim() == 2:
             position_ids = fuse.positions_of(attention_mask, inputs_embeds.shape[1])
         with _kept_positions(self.language_model, logits_to_keep) as keep:
             return self.language_model(
