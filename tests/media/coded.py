@@ -45,7 +45,8 @@ def tone(seconds: float, rate_hz: int = 16_000, hz: float = 440.0, loudness: Ite
     return Audio(wave.astype(np.float32), rate_hz)
 
 
-def remux(source: Path, target: Path, *, shift_s: float = 0.0, keep_types: tuple[str, ...] = ("video", "audio")) -> Path:
+def remux(source: Path, target: Path, *, shift_s: float = 0.0,
+          keep_types: tuple[str, ...] = ("video", "audio")) -> Path:
     """The same packets in another container, all times moved by `shift_s`."""
     with av.open(str(source)) as from_, av.open(str(target), "w", options={"avoid_negative_ts": "disabled"}) as to:
         streams = {s.index: to.add_stream_from_template(s) for s in from_.streams if s.type in keep_types}

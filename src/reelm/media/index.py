@@ -99,7 +99,7 @@ class _Packets:
         self.dts.append(packet.dts)
         self.key.append(packet.is_keyframe)
         context = self.stream.codec_context
-        hidden = context is not None and context.name == "vp8" and _vp8_hidden(packet)
+        hidden = context is not None and context.codec.canonical_name == "vp8" and _vp8_hidden(packet)
         self.shown.append(not (packet.is_discard or packet.is_corrupt or hidden))
         self.duration.append(packet.duration or 0)
 
@@ -131,6 +131,8 @@ def read_index(path: Path, kind: str, limits: Limits) -> Index:
             if packets.stream.type == "video" and packets.stream.codec_context is not None:
                 context = packets.stream.codec_context
                 limits.check_picture(context.width, context.height, str(path))
+                if (context.sample_aspect_ratio or 1) != 1:
+                    notes.append(f"pixels are not square ({context.sample_aspect_ratio}); pictures are given as stored")
         broken = _read_all(container, chosen)
         if broken:
             notes.append(f"reading stopped inside the file: {broken}")
@@ -245,7 +247,11 @@ def _video_track(packets: _Packets, clock: Clock) -> VideoTrack:
     return VideoTrack(
         stream.index, base, ticks, times, np.array([floor if pts is None else pts for pts in packets.pts], np.int64),
         np.array(packets.key, bool), copies, ordinal, float(times[-1]) + (last or step),
-        float(stream.average_rate or 0), context.name if context is not None else "unknown", width, height)
+        float(stream.average_rate or 0), _codec_of(context), width, height)
+
+
+def _codec_of(context: Any) -> str:
+    return context.codec.canonical_name if context is not None else "unknown"
 
 
 def _ordinal_times(packets: _Packets) -> tuple[np.ndarray, np.ndarray]:
@@ -272,7 +278,7 @@ def _audio_track(packets: _Packets, clock: Clock, container: str) -> AudioTrack:
         surplus = end - (stream.start_time or 0) - stream.duration
         end_s -= float(surplus * stream.time_base) if 0 < surplus <= packets.duration[-1] else 0.0
     return AudioTrack(stream.index, start_s, max(start_s, end_s), context.sample_rate if context is not None else 0,
-                      context.name if context is not None else "unknown", sum(packets.shown))
+                      _codec_of(context), sum(packets.shown))
 
 
 def _shortfalls(container: Any, clock: Clock, end_s: float, video: _Packets | None, video_track: VideoTrack | None,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-#: Exact arithmetic: the same file gives the same pixels on every machine.
-_EXACT = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT)
+#: Exact arithmetic: the same file gives the same pixels on every machine, without the fast path's bias of about -1.
+_EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 _UPRIGHT = (1, 0, 0, 1)
 
 

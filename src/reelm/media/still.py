@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageFile, ImageOps
 
-from reelm.errors import MediaError
+from reelm.errors import BudgetError, MediaError
 from reelm.media.limits import Limits
 from reelm.media.source import PICTURES
+
+
+def _opened(path: Path, kind: str) -> ImageFile.ImageFile:
+    with warnings.catch_warnings():
+        # Pillow warns above a size of its own; our limit decides, and raises.
+        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+        return Pillow.open(path, formats=(PICTURES[kind],))
 
 
 def read_still(path: Path, kind: str, limits: Limits) -> tuple[np.ndarray, list[str]]:
@@ -20,7 +28,7 @@ def read_still(path: Path, kind: str, limits: Limits) -> tuple[np.ndarray, list[
     """
     notes = []
     try:
-        with Pillow.open(path, formats=(PICTURES[kind],)) as picture:
+        with _opened(path, kind) as picture:
             limits.check_picture(*picture.size, str(path))
             if getattr(picture, "n_frames", 1) > 1:
                 notes.append(f"the first of {getattr(picture, 'n_frames', 1)} pictures is used")
@@ -32,7 +40,9 @@ def read_still(path: Path, kind: str, limits: Limits) -> tuple[np.ndarray, list[
             else:
                 plain = ImageOps.exif_transpose(picture)
             rgb = np.asarray(plain.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
+    except Pillow.DecompressionBombError as error:
+        raise BudgetError(str(error).rstrip("."), where=str(path), remedy="Scale the picture down") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise MediaError(f"cannot be read as {PICTURES[kind]}: {error}", where=str(path),
                          remedy="Copy or download it again") from None
     return np.ascontiguousarray(rgb.transpose(2, 0, 1)), notes
