@@ -1,130 +1,21 @@
-"""Asking a model about real files: what it answers, what it says about it, and what it never does twice."""
+"""Asking a model about real files: what it answers, and what it says about it."""
 
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 import threading
-import time
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import reelm
-from model.official_folder import write_official_folder
-from parity_root import parity_dir
-from reelm.errors import BudgetError, CheckpointError, MediaError, ReelmError, UsageError
-from reelm.media import write_video
+from model.films import RATE, Calls, lively, pictures, tone
+from reelm.errors import BudgetError, MediaError, ReelmError, UsageError
 from reelm.model import sensing
 from reelm.model.asking import Ask, Options, spans_in
-from reelm.model.engine import Engine
-from reelm.model.front import VideoLM
-from reelm.model.load import dtype_of
 from reelm.model.processing import AudioVideo, Sketch
-from reelm.model.toy import random_model
-from reelm.types import AUDIO, VISION, Answer, Audio, Clip, Frames, Image, Message, Span
-
-RATE = 16000
-
-
-def pictures(count: int = 40, seed: int = 0) -> list[np.ndarray]:
-    """A bright square that wanders over coloured noise: every frame differs."""
-    random = np.random.default_rng(seed)
-    ground = random.integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    frames = []
-    for index in range(count):
-        frame = ground.copy()
-        frame[10:26, index % 48:index % 48 + 16] = random.integers(0, 256, 3)
-        frames.append(frame)
-    return frames
-
-
-def tone(seconds: float = 4.0) -> Audio:
-    return Audio((0.3 * np.sin(np.arange(round(RATE * seconds)) / 9)[None]).astype(np.float32), RATE)
-
-
-@pytest.fixture(scope="session")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real files: a.mp4 and b.mp4 (4 s, sound), mute.mp4, short.mp4 (3 frames), broken.mp4."""
-    folder = tmp_path_factory.mktemp("films")
-    write_video(folder / "a.mp4", pictures(), 10, tone())
-    write_video(folder / "b.mp4", pictures(seed=1), 10, tone())
-    write_video(folder / "mute.mp4", pictures(seed=2), 10)
-    write_video(folder / "short.mp4", pictures(3), 10)
-    (folder / "broken.mp4").write_bytes((folder / "a.mp4").read_bytes()[:400])
-    return folder
-
-
-def lively(which: str = "", **settings) -> VideoLM:
-    """A random model with weights so large that its answer depends on everything it is given."""
-    model, processor = random_model(which, initializer_range=0.4, **settings)
-    with torch.no_grad():
-        for connector in (model.connector, model.audio_connector):
-            if connector is not None:
-                list(connector.parameters())[-2].mul_(8)
-    return VideoLM(model, processor, "lively")
-
-
-@pytest.fixture
-def deaf() -> VideoLM:
-    return lively()
-
-
-@pytest.fixture
-def hearing() -> VideoLM:
-    return lively("av")
-
-
-class Calls:
-    """Counts what the real objects do: files opened, frames decoded, encodings, prompt positions computed."""
-
-    def __init__(self, lm: VideoLM, patch: pytest.MonkeyPatch) -> None:
-        self.opened = self.frames = self.sounds = self.encoded = self.positions = 0
-        open_clip, fill = sensing.media.open, Engine._fill
-        vision, audio = lm.model.encode_vision, lm.model.encode_audio
-
-        def opened(clip):
-            self.opened += 1
-            reader = open_clip(clip)
-            decode, listen = reader.frames, reader.audio
-
-            def frames(at_s):
-                self.frames += len(at_s)
-                return decode(at_s)
-
-            def sound(rate_hz):
-                self.sounds += 1
-                return listen(rate_hz)
-
-            reader.frames, reader.audio = frames, sound
-            return reader
-
-        def encoded(function):
-            def call(*args):
-                self.encoded += 1
-                return function(*args)
-            return call
-
-        def filled(engine, embeds, prefix):
-            self.positions += len(embeds)
-            return fill(engine, embeds, prefix)
-
-        patch.setattr(sensing.media, "open", opened)
-        patch.setattr(Engine, "_fill", filled)
-        patch.setattr(lm.model, "encode_vision", encoded(vision))
-        patch.setattr(lm.model, "encode_audio", encoded(audio))
-
-    def reset(self) -> None:
-        self.opened = self.frames = self.sounds = self.encoded = self.positions = 0
-
-    @property
-    def media(self) -> tuple[int, int, int, int]:
-        return self.opened, self.frames, self.sounds, self.encoded
-
+from reelm.types import AUDIO, VISION, Answer, Clip, Frames, Image, Message, Span
 
 # -- one question ------------------------------------------------------------------------------------------------------
 
@@ -278,92 +169,6 @@ def test_stop_strings_end_the_answer(films, deaf):
     assert answer.text == whole[:whole.index(stop)].strip()
 
 
-# -- the second question -----------------------------------------------------------------------------------------------
-
-def test_a_second_question_neither_opens_decodes_encodes_nor_prefills_the_clip_again(films, hearing, monkeypatch):
-    calls = Calls(hearing, monkeypatch)
-    clip = Clip(films / "a.mp4")
-    first = hearing.answer(clip, "What is that?", max_tokens=4)
-    assert calls.media == (1, 8, 1, 2)
-    asked = first.tokens["text"] + first.tokens["vision"] + first.tokens["audio"]
-    assert calls.positions == asked
-    calls.reset()
-    second = hearing.answer(clip, "And where?", max_tokens=8)
-    assert calls.media == (0, 0, 0, 0)
-    total = second.tokens["text"] + second.tokens["vision"] + second.tokens["audio"]
-    assert second.tokens["reused"] > first.tokens["vision"] + first.tokens["audio"]
-    assert calls.positions == total - second.tokens["reused"]
-    assert second.seconds["decode"] == second.seconds["encode"] == 0
-    assert second.text == lively("av").answer(clip, "And where?", max_tokens=8).text, "as computed from scratch"
-    assert (second.used_s, second.audio_used, second.notes) == (first.used_s, first.audio_used, first.notes)
-
-
-def test_what_differs_is_looked_at_again(films, deaf, monkeypatch, tmp_path):
-    calls = Calls(deaf, monkeypatch)
-    path = tmp_path / "film.mp4"
-    path.write_bytes((films / "a.mp4").read_bytes())
-    deaf.answer(Clip(path), "What?", max_tokens=2)
-    for again in ({"frames": 4}, {"fps": 1.0}, {"audio": False}):
-        calls.reset()
-        assert deaf.answer(Clip(path), "What?", max_tokens=2, **again).tokens["new"] > 0
-        assert calls.opened == 1, again
-    calls.reset()
-    deaf.answer(Clip(path, 1.0), "What?", max_tokens=2)
-    assert calls.opened == 1
-    calls.reset()
-    time.sleep(0.01)
-    path.write_bytes((films / "b.mp4").read_bytes())
-    changed = deaf.answer(Clip(path), "What?", max_tokens=8)
-    assert calls.opened == 1
-    assert changed.text == lively().answer(Clip(films / "b.mp4"), "What?", max_tokens=8).text
-
-
-def test_a_longer_conversation_of_media_goes_on_from_what_is_known(films, deaf, monkeypatch):
-    calls = Calls(deaf, monkeypatch)
-    a, b = Clip(films / "a.mp4"), Clip(films / "b.mp4")
-    alone = deaf.answer(a, "What?", max_tokens=3)
-    calls.reset()
-    both = deaf.answer(a, b, "Same?", max_tokens=8)
-    assert calls.media == (1, 8, 0, 1), "only b is new"
-    assert both.tokens["reused"] > alone.tokens["vision"]
-    assert both.text == lively().answer(a, b, "Same?", max_tokens=8).text
-    calls.reset()
-    swapped = deaf.answer(b, a, "Same?", max_tokens=8)
-    assert calls.media == (0, 0, 0, 0), "their vectors are known, only the prefix is not"
-    assert swapped.tokens["reused"] < alone.tokens["vision"]
-    assert swapped.text == lively().answer(b, a, "Same?", max_tokens=8).text
-
-
-def test_the_same_clip_twice_in_a_question_is_taken_in_once(films, deaf, monkeypatch):
-    calls = Calls(deaf, monkeypatch)
-    answer = deaf.answer(Clip(films / "a.mp4"), Clip(films / "a.mp4"), "Same?", max_tokens=2)
-    assert calls.encoded == 1
-    assert len(answer.used_s) == 2
-
-
-def test_media_in_memory_are_known_by_their_content(deaf, monkeypatch):
-    calls = Calls(deaf, monkeypatch)
-    wide, tall = Image(np.zeros((3, 20, 60), np.uint8)), Image(np.zeros((3, 60, 20), np.uint8))
-    deaf.answer(wide, "What?", max_tokens=1)
-    deaf.answer(Image(wide.rgb.copy()), "And?", max_tokens=1)
-    assert calls.encoded == 1
-    deaf.answer(tall, "What?", max_tokens=1)
-    assert calls.encoded == 2
-
-
-def test_what_is_kept_stays_within_its_bytes_and_can_be_forgotten(films, monkeypatch):
-    model, processor = random_model()
-    lm = VideoLM(model, processor, keep_bytes=0)
-    calls = Calls(lm, monkeypatch)
-    for _ in range(2):
-        assert lm.answer(Clip(films / "a.mp4"), "What?", max_tokens=1).tokens["reused"] == 0
-    assert calls.encoded == 2
-    lm = VideoLM(model, processor)
-    lm.answer(Clip(films / "a.mp4"), "What?", max_tokens=1)
-    lm.forget()
-    assert lm.answer(Clip(films / "a.mp4"), "What?", max_tokens=1).tokens["reused"] == 0
-
-
 # -- many --------------------------------------------------------------------------------------------------------------
 
 def test_many_questions_equal_each_alone_and_a_bad_file_loses_only_itself(films, hearing):
@@ -429,66 +234,6 @@ def test_encode_gives_the_vectors_with_their_times(films, hearing):
     assert alone.grid is not None
     assert torch.equal(alone.x, vision.x)
     assert hearing.encode(Image(pictures(1)[0].transpose(2, 0, 1))).at_s.isnan().all()
-
-
-# -- loading -----------------------------------------------------------------------------------------------------------
-
-def test_random_models_load_quickly_and_offline():
-    began = time.perf_counter()
-    lm = reelm.load("random", device="cpu", dtype="float32")
-    assert time.perf_counter() - began < 3
-    assert (lm.sees, lm.hears, lm.name) == (True, False, "random")
-    assert reelm.load("random:qwen2+av").hears
-    assert reelm.load("random:mistral").model.config.text_config.model_type == "mistral"
-    assert reelm.load("random", dtype="bfloat16").answer("Hello", max_tokens=2).tokens["new"] > 0
-
-
-def test_a_saved_model_loads_from_its_folder_and_answers_the_same(films, tmp_path, deaf):
-    deaf.model.save_pretrained(tmp_path)
-    deaf.processor.save_pretrained(tmp_path)
-    again = reelm.load(tmp_path, dtype="float32")
-    clip = Clip(films / "a.mp4")
-    assert again.answer(clip, "What?", max_tokens=6).text == deaf.answer(clip, "What?", max_tokens=6).text
-
-
-@pytest.mark.parametrize("name", ["video", "audio_video"])
-def test_a_published_folder_loads_and_answers_about_a_file(films, tmp_path, name):
-    (config,) = parity_dir(name).glob("*_config.json")
-    write_official_folder(parity_dir(name), config.name.removesuffix("_config.json"), tmp_path)
-    lm = reelm.load(tmp_path, dtype="float32")
-    first = lm.answer(Clip(films / "a.mp4"), "What?", max_tokens=4)
-    second = lm.answer(Clip(films / "a.mp4"), "Where?", max_tokens=4)
-    assert first.audio_used == lm.hears == (name == "audio_video")
-    assert second.tokens["reused"] >= first.tokens["vision"] + first.tokens["audio"] > 0
-    lm.forget()
-    assert second.text == lm.answer(Clip(films / "a.mp4"), "Where?", max_tokens=4).text
-
-
-def test_names_devices_and_types_that_do_not_exist_are_told_with_what_does():
-    with pytest.raises(CheckpointError, match="reelm-tiny, random"):
-        reelm.load("no-such-model")
-    with pytest.raises(CheckpointError, match="llama, mistral"):
-        reelm.load("random:gpt17")
-    with pytest.raises(UsageError, match="float32"):
-        reelm.load("random", dtype="float31")
-    with pytest.raises(UsageError, match="cannot be used"):
-        reelm.load("random", device="toaster")
-
-
-def test_automatic_types_fit_the_device():
-    amx = Path("/proc/cpuinfo").is_file() and "amx_bf16" in Path("/proc/cpuinfo").read_text()
-    assert dtype_of("auto", torch.device("cpu")) == (torch.bfloat16 if amx else torch.float32)
-    assert dtype_of("auto", torch.device("cuda")) == torch.bfloat16
-    assert dtype_of("float16", torch.device("cpu")) == torch.float16
-
-
-def test_importing_reelm_does_not_import_torch():
-    code = "import sys, reelm; reelm.Clip; print('torch' in sys.modules, callable(reelm.load), bool(reelm.__version__))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          env={"PYTHONPATH": str(Path(reelm.__file__).parents[1])})
-    assert done.stdout.split() == ["False", "True", "True"]
-    with pytest.raises(AttributeError):
-        _ = reelm.nothing
 
 
 # -- small things ------------------------------------------------------------------------------------------------------
