@@ -219,6 +219,8 @@ def test_a_plan_counts_exactly_and_decodes_nothing(films, hearing, monkeypatch):
         name: answer.tokens[name] for name in ("text", "vision", "audio")}
     assert [tuple(medium["at_s"]) for medium in plan["media"]] == list(answer.used_s)
     assert plan["media"][0]["audio"] > 0 == plan["media"][1]["audio"]
+    assert not plan["exact"], "the sound track might be shorter than the pictures"
+    assert hearing.plan(*parts, audio=False)["exact"]
 
 
 def test_encode_gives_the_vectors_with_their_times(films, hearing):

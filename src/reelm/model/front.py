@@ -119,10 +119,10 @@ class VideoLM:
 
     def plan(self, *parts: Part, frames: int | None = None, fps: float | None = None, audio: bool = True
              ) -> dict[str, Any]:
-        """Token counts of a prompt before anything is decoded: {"text", "vision", "audio", "total", "media": […]}.
+        """Token counts of a prompt before anything is decoded: {"text", "vision", "audio", "total", "exact", "media"}.
 
-        Files are opened to read their index only. The count of sound is that of the length the container states; it is
-        exact where the model hears a fixed length.
+        Files are opened to read their index only. Text and vision are exact. Sound in a file is counted by the length
+        of the clip; "exact" is False when its track may be shorter and the model's count depends on its length.
         """
         choice = Choice(frames, fps, audio)
         with ExitStack() as stack:
@@ -131,7 +131,8 @@ class VideoLM:
             media = [{"vision": cell.vision, "audio": cell.audio, "frames": look.sketch.frames,
                       "at_s": [] if look.at_s is None else look.at_s.tolist(), "notes": list(look.notes)}
                      for cell, look in zip(plan.cells, looks, strict=True)]
-        return {**plan.counts, "total": len(plan.laid.ids), "media": media}
+        exact = all(self._senses.counts_exactly(look) for look in looks)
+        return {**plan.counts, "total": len(plan.laid.ids), "exact": exact, "media": media}
 
     def encode(self, medium: Medium, *, frames: int | None = None, fps: float | None = None, audio: bool = True
                ) -> Tokens:

@@ -131,6 +131,14 @@ class Senses:
             return Look(key, Sketch(audio_s=medium.duration_s), medium)
         return Look(key, Sketch(frames=len(medium) if isinstance(medium, Frames) else 1), medium)
 
+    def counts_exactly(self, look: Look) -> bool:
+        """Whether the sketch's token count is sure before decoding: not so for sound of a length yet unknown."""
+        length_s = look.sketch.audio_s
+        if length_s is None or look.medium is not None:
+            return True
+        shorter = Sketch(look.sketch.frames, length_s / 2)
+        return self.processor.counts(shorter) == self.processor.counts(look.sketch)
+
     def take_in(self, look: Look) -> tuple[Frames | Image | Audio | AudioVideo, list[str]]:
         """Decodes what was looked up: the medium for the processor, and what is to be said about it."""
         if look.medium is not None:
