@@ -165,4 +165,4 @@ def resample(wave: np.ndarray, rate_hz: int, to_hz: int) -> np.ndarray:
         frame.sample_rate, frame.pts, frame.time_base = rate_hz, begin, Fraction(1, rate_hz)
         parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
     parts += [part.to_ndarray()[0] for part in resampler.resample(None)]
-    return np.concatenate(parts)[:round(len(wave) * to_hz / rate_hz)]
+    return np.concatenate(parts or [np.zeros(0, np.float32)])[:round(len(wave) * to_hz / rate_hz)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +21,17 @@ from reelm.media.source import DEMUXERS, local_path, open_container, sniff
 from reelm.media.still import read_still
 from reelm.media.time import repeats, shown_at
 from reelm.types import Audio, Clip, Frames, MediaInfo
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Turns what FFmpeg raises on a broken file into an error for the reader of the message."""
+    try:
+        yield
+    except (av.error.FFmpegError, OSError, ValueError, ArithmeticError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(f"is damaged in a way that stops the decoder ({reason})", where=where,
+                         remedy="Copy or download it again, or convert it") from None
 
 
 def open(clip: Clip, limits: Limits | None = None) -> Reader:
@@ -109,7 +121,7 @@ class Reader:
         track, clock = self._index.audio, self._index.clock
         begin, end = max(self.clip.start_s, track.start_s), min(info.end_s, track.end_s)
         self.limits.check_sound(end - begin, max(rate_hz, track.rate_hz), info.source)
-        with self._open_container() as container:
+        with _explained(info.source), self._open_container() as container:
             wave, first_s = sound.decode_sound(container, track, clock, self.clip.start_s, end, rate_hz,
                                                self._note, info.source)
         if not len(wave):
@@ -130,7 +142,8 @@ class Reader:
                          container=self._kind)
 
     def _track_info(self) -> MediaInfo:
-        self._index = index = read_index(self._path, self._kind, self.limits)
+        with _explained(str(self.clip.source)):
+            self._index = index = read_index(self._path, self._kind, self.limits)
         source, clip, video = str(self.clip.source), self.clip, index.video
         if clip.start_s >= index.end_s and clip.start_s > 0:
             raise UsageError(f"the clip starts at {clip.start_s} s, the file ends at {index.end_s:.2f} s", where=source)
@@ -156,15 +169,12 @@ class Reader:
         rgb = np.empty((len(shown), 3, info.height_px, info.width_px), dtype=np.uint8)
         got_tick = np.full(len(shown), np.iinfo(np.int64).min)
         reformatter = VideoReformatter()
-        try:
+        with _explained(info.source):
             for tick, got, frame in self._open_decoder(track).pictures(wanted.tolist()):
                 self._check_shape(frame, info)
                 where = np.flatnonzero(asked == tick)
                 rgb[where] = to_rgb(frame, reformatter, info.width_px, info.height_px)
                 got_tick[where] = got
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise MediaError(f"cannot be decoded: {error}", where=info.source, remedy="Convert it, or use another file"
-                             ) from None
         missing = got_tick == np.iinfo(np.int64).min
         if missing.any():
             raise MediaError(f"{int(missing.sum())} of {len(shown)} asked pictures cannot be decoded",
