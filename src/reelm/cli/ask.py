@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 #: The number of the layout of `--json`; it grows when a field is removed or changes its meaning.
 SCHEMA = 1
+HELP = """Ask a question about files.
+
+Two examples:
+
+reelm ask clip.mp4 "What moves, and where to?"
+
+reelm ask before.jpg after.jpg "What has changed?" --json
+
+The last argument is the question. `-` there reads it from stdin: echo "What is this?" | reelm ask clip.mp4 -
+(a file cannot come from stdin yet). The answer goes to stdout, everything about it to stderr.
+"""
 
 
 def ask(
@@ -37,36 +48,20 @@ def ask(
     show_frames: Annotated[Path | None, typer.Option(
         metavar="SHEET.JPG", help="Write the frames the model saw to this picture.")] = None,
 ) -> None:
-    """Ask a question about files.
-
-    Two examples:
-
-    reelm ask clip.mp4 "What moves, and where to?"
-
-    reelm ask before.jpg after.jpg "What has changed?" --json
-
-    The last argument is the question. `-` there reads it from stdin: echo "What is this?" | reelm ask clip.mp4 -
-    (a file cannot come from stdin yet).
-
-    --json prints: schema (1), model, question, files [{source, start_s, end_s, used_s}], text, audio_used,
-    spans [[start_s, end_s]], tokens {name: count}, seconds {phase: seconds}, stop (end, length, stop, cancelled),
-    notes [sentences]. Fields may be added; a change of meaning raises `schema`.
-    """
+    """The answer to a question about files; see `HELP`."""
     if fps is not None and frames is not None:
         raise UsageError("--fps and --frames contradict each other", remedy="Give one of them")
     if fps is not None and fps <= 0:
         raise UsageError(f"--fps must be above 0, got {fps:g}")
-    clips, question = split(parts, _seconds("--start", start) or 0.0, _seconds("--end", end))
-    if seed is not None and temperature == 0:
-        terminal.say("note: --seed changes nothing at temperature 0, the answer is the same every time")
     if show_frames is not None and not show_frames.resolve().parent.is_dir():
         raise UsageError("the folder of --show-frames does not exist", where=str(show_frames))
+    clips, question = split(parts, _seconds("--start", start) or 0.0, _seconds("--end", end))
+    readable(clips)
+    if seed is not None and temperature == 0:
+        terminal.say("note: --seed changes nothing at temperature 0, the answer is the same every time")
 
     import reelm
-    from reelm import media
 
-    for clip in clips:  # a file that cannot be read is told at once, not after seconds of loading a model
-        media.open(clip).close()
     with terminal.busy(f"loading {model}"):
         lm = reelm.load(model, device=device)
     reply = lm.answer(*clips, question, max_tokens=max_tokens, temperature=temperature, seed=seed, frames=frames,
@@ -106,6 +101,14 @@ def split(parts: Sequence[str], start_s: float, end_s: float | None) -> tuple[li
     return [Clip(source=file, start_s=start_s, end_s=end_s) for file in files], question
 
 
+def readable(clips: Sequence[Clip]) -> None:
+    """Opens every file once: one that cannot be read is told at once, not after seconds of loading a model."""
+    from reelm import media
+
+    for clip in clips:
+        media.open(clip).close()
+
+
 def _seconds(option: str, text: str | None) -> float | None:
     """Seconds written as 62.5, 1:02.5 or 0:01:02.5."""
     if text is None:
@@ -120,7 +123,13 @@ def _seconds(option: str, text: str | None) -> float | None:
 
 
 def record(model: str, question: str, clips: Sequence[Clip], reply: Answer) -> dict[str, Any]:
-    """What `--json` prints, see `ask`."""
+    """What `--json` prints, the only thing on stdout.
+
+    schema (1), model, question, files [{source, start_s, end_s, used_s: times of the frames seen}], text, audio_used,
+    spans [[start_s, end_s]] (times named in the text), tokens {name: count}, seconds {phase: seconds},
+    stop ("end", "length", "stop", "cancelled"), notes [sentences]. Fields may be added; a field that goes or changes
+    its meaning raises `schema`. Seconds count from the start of the file; `end_s` null means the file's end.
+    """
     files = [{"source": str(clip.source), "start_s": clip.start_s, "end_s": clip.end_s, "used_s": list(times)}
              for clip, times in zip(clips, reply.used_s, strict=True)]
     return {

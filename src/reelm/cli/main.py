@@ -39,7 +39,7 @@ def options(
     failures.debug = debug
 
 
-app.command("ask")(guarded(ask.ask))
+app.command("ask", help=ask.HELP)(guarded(ask.ask))
 app.command("demo")(guarded(demo.demo))
 app.command("parts")(guarded(parts.parts))
 app.command("doctor")(guarded(doctor.doctor))
