@@ -14,6 +14,8 @@ from reelm.types import Audio
 
 BLOCK_PX = 16
 ACROSS, BITS = 4, 12
+#: Suffix of a sound file -> the encoder that fills it.
+CODECS = {"wav": "pcm_s16le", "flac": "flac", "mp3": "libmp3lame", "ogg": "libopus", "m4a": "aac", "mka": "flac"}
 SIZE = (ACROSS * BLOCK_PX, 2 * BITS // ACROSS * BLOCK_PX)  # width, height
 
 
@@ -43,6 +45,17 @@ def tone(seconds: float, rate_hz: int = 16_000, hz: float = 440.0, loudness: Ite
     at = np.arange(round(seconds * rate_hz)) / rate_hz
     wave = np.stack([level * np.sin(2 * np.pi * hz * at) for level in loudness])
     return Audio(wave.astype(np.float32), rate_hz)
+
+
+def write_sound(path: Path, sound: Audio, codec: str, layout: str) -> Path:
+    """A sound file without any picture."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=48_000 if codec == "libopus" else sound.rate_hz, layout=layout)
+        frame = av.AudioFrame.from_ndarray(sound.wave, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = sound.rate_hz, 0, Fraction(1, sound.rate_hz)
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
 
 
 def remux(source: Path, target: Path, *, shift_s: float = 0.0,

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from media.coded import remux, tone, write_numbered
+from media.coded import CODECS, remux, tone, write_numbered, write_sound
 from reelm import media
 from reelm.errors import MediaError, UsageError
 from reelm.types import Audio, Clip
-
-CODECS = {"wav": "pcm_s16le", "flac": "flac", "mp3": "libmp3lame", "ogg": "libopus", "m4a": "aac", "mka": "flac"}
-
-
-def write_sound(path: Path, sound: Audio, codec: str, layout: str) -> Path:
-    """A sound file without any picture."""
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=48_000 if codec == "libopus" else sound.rate_hz, layout=layout)
-        frame = av.AudioFrame.from_ndarray(sound.wave, format="fltp", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = sound.rate_hz, 0, Fraction(1, sound.rate_hz)
-        out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
 
 
 def pitch_hz(wave: np.ndarray, rate_hz: int) -> float:

@@ -32,6 +32,7 @@ class Decoder:
         self._place: dict[int, int] = {}
         for place, tick in enumerate(track.pts.tolist()):
             self._place.setdefault(tick, place)
+        self._hopeless: set[int] = set()  # keys after which earlier keys did not help: not tried again
         self._frames: Iterator[tuple[int, Any]] | None = None
         self._ahead: tuple[int, Any] | None = None
         self._position, self._last_tick = -1, _NEVER
@@ -56,24 +57,25 @@ class Decoder:
     def pictures(self, ticks: Sequence[int]) -> Iterator[tuple[int, int, Any]]:
         """(tick asked, tick of the picture got, frame) for every tick of the rising sequence that can be shown.
 
-        Got differs from asked only where the asked picture cannot be decoded: it is then the one before it.
+        Got differs from asked only where the asked picture cannot be decoded: it is then the one before it. A tick
+        with no readable picture at or before it is left out.
         """
         for tick in ticks:
             got, frame = self._exact(tick)
             if frame is not None:
                 if got != tick:
-                    self._note(f"the picture at tick {tick} cannot be decoded; the one before it is given")
+                    self._note("a picture cannot be decoded; the one before it is given, with its own time")
                 elif frame.is_corrupt:
                     self._note("a picture is damaged and given as the decoder concealed it")
                 yield tick, got, frame
-            else:
-                self._note(f"the picture at tick {tick} cannot be decoded, nor any before it")
 
     def _exact(self, tick: int) -> tuple[int, Any]:
         """The picture at `tick`; if decoding from the nearest key does not give it, from earlier keys."""
         near = int(np.searchsorted(self._key_ticks, tick, side="right")) - 1
         best: tuple[int, Any] = (_NEVER, None)
         tries = [near] + [key for key in (near - 1, near - 2) if key >= 0] + [-1] if near >= 0 else [-1]
+        if near in self._hopeless:
+            tries = [near]
         for attempt, key in enumerate(dict.fromkeys(tries)):
             self._go_to(key, fresh=attempt > 0 or tick <= self._last_tick)
             got, frame = self._last_until(tick)
@@ -83,6 +85,7 @@ class Decoder:
                 best = got, frame
             if self._track.ordinal:
                 break
+        self._hopeless.add(near)
         return best
 
     def _go_to(self, key: int, *, fresh: bool) -> None:

@@ -22,6 +22,8 @@ from reelm.media.still import read_still
 from reelm.media.time import repeats, shown_at
 from reelm.types import Audio, Clip, Frames, MediaInfo
 
+_NOT_GOT = int(np.iinfo(np.int64).min)
+
 
 @contextmanager
 def _explained(where: str) -> Iterator[None]:
@@ -146,7 +148,8 @@ class Reader:
             self._index = index = read_index(self._path, self._kind, self.limits)
         source, clip, video = str(self.clip.source), self.clip, index.video
         if clip.start_s >= index.end_s and clip.start_s > 0:
-            raise UsageError(f"the clip starts at {clip.start_s} s, the file ends at {index.end_s:.2f} s", where=source)
+            raise UsageError(f"the clip starts at {clip.start_s} s, the file ends at {index.end_s:.2f} s", where=source,
+                             remedy="; ".join(index.shortfall) or "Choose an earlier start")
         end_s = min(index.end_s, clip.end_s if clip.end_s is not None else index.end_s)
         short = list(index.shortfall)
         if clip.end_s is not None and clip.end_s > index.end_s:
@@ -167,7 +170,7 @@ class Reader:
         asked = tracks_ticks[shown]
         wanted = np.unique(asked)
         rgb = np.empty((len(shown), 3, info.height_px, info.width_px), dtype=np.uint8)
-        got_tick = np.full(len(shown), np.iinfo(np.int64).min)
+        got_tick = np.full(len(shown), _NOT_GOT)
         reformatter = VideoReformatter()
         with _explained(info.source):
             for tick, got, frame in self._open_decoder(track).pictures(wanted.tolist()):
@@ -175,13 +178,25 @@ class Reader:
                 where = np.flatnonzero(asked == tick)
                 rgb[where] = to_rgb(frame, reformatter, info.width_px, info.height_px)
                 got_tick[where] = got
-        missing = got_tick == np.iinfo(np.int64).min
-        if missing.any():
-            raise MediaError(f"{int(missing.sum())} of {len(shown)} asked pictures cannot be decoded",
-                             where=info.source, remedy="Ask for later times, or copy the file again")
+        self._fill(rgb, got_tick, asked, info.source)
         times = {int(tick): float(second) for tick, second in zip(track.ticks, track.times_s, strict=True)}
         at_s = np.array([times.get(int(tick), float("nan")) for tick in got_tick], dtype=np.float64)
         return Frames(rgb, at_s, repeats(got_tick))
+
+    def _fill(self, rgb: np.ndarray, got_tick: np.ndarray, asked: np.ndarray, where: str) -> None:
+        """Where nothing at or before the asked time is readable, the next readable picture of the request stands in."""
+        missing = got_tick == _NOT_GOT
+        if missing.all() and len(missing):
+            raise MediaError("none of the asked pictures can be decoded", where=where,
+                             remedy="Ask for other times, or copy the file again")
+        for place in np.flatnonzero(missing):
+            later = np.flatnonzero(~missing & (asked >= asked[place]))
+            among = later if len(later) else np.flatnonzero(~missing)
+            nearest = among[np.abs(asked[among] - asked[place]).argmin()]
+            rgb[place], got_tick[place] = rgb[nearest], got_tick[nearest]
+        if missing.any():
+            self._note(f"{int(missing.sum())} asked picture(s) cannot be decoded, nor any before; "
+                       "the nearest readable one is given, with its own time")
 
     def _open_decoder(self, track: VideoTrack) -> Decoder:
         if self._decoder is None:
