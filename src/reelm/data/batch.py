@@ -78,7 +78,7 @@ class LengthBatches(Sampler[list[int]]):
     are left out (they are done already).
     """
 
-    def __init__(self, samples: WorldSamples, batch: int, skip: int = 0, group: int = 8) -> None:
+    def __init__(self, samples: WorldSamples, batch: int, skip: int = 0, group: int = 2) -> None:
         self.samples, self.batch, self.skip, self.group = samples, batch, skip, group
 
     def __len__(self) -> int:

@@ -88,15 +88,15 @@ def _actor(
     shown: tuple[float, float] = (0.0, 1.0),
 ) -> Actor:
     jitter = rng.integers(-14, 15, 3)
-    rgb = tuple(int(c) for c in np.clip(np.asarray(COLOURS[colour]) + jitter, 0, 255))
+    red, green, blue = (int(c) for c in np.clip(np.asarray(COLOURS[colour]) + jitter, 0, 255))
     return Actor(
         kind,
         colour,
-        rgb,
+        (red, green, blue),
         side or float(rng.uniform(0.26, 0.44)),
         start,
         stop or start,
-        shown,  # type: ignore[arg-type]
+        shown,
         float(rng.uniform(-14, 14)),
         bool(rng.random() < 0.5),
         float(rng.uniform(-1, 1)),
@@ -265,7 +265,7 @@ def midpoints(count: int) -> np.ndarray:
 def frames(scene: Scene, count: int = 8) -> Frames:
     """The scene as the uniform sampler would see it, without a file: `count` frames at the midpoints."""
     at = midpoints(count)
-    rgb = np.ascontiguousarray(render(scene, at).transpose(0, 3, 1, 2))
+    rgb = np.ascontiguousarray(render(scene, at.tolist()).transpose(0, 3, 1, 2))
     return Frames(rgb=rgb, at_s=at * scene.seconds, repeated=np.zeros(count, bool))
 
 

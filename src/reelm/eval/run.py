@@ -89,7 +89,8 @@ def measure(
 
 def answer(model: Any, waiting: Sequence[Item], control: str, files: Path | None) -> list[dict[str, str]]:
     """Answers to a few items at once; a failed item counts as a wrong answer and says why."""
-    answers = model.answer_many([parts_of(item, control, files) for item in waiting], max_tokens=40)
+    asked = [parts_of(item, control, files) for item in waiting]
+    answers = model.answer_many(asked, max_batch=len(asked), max_tokens=40)
     return [
         {
             "seed": str(item.scene.seed),

