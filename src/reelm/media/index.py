@@ -33,7 +33,7 @@ class VideoTrack:
     """The pictures of one track. `ticks` are distinct and rising, `times_s` are the same as seconds; the last picture
     stays until `last_s`; `rate` is the nominal one.
 
-    `pts` (decode order, every packet), `key` and `place` say where decoding can begin. `copies`: how many pictures
+    `pts` and `key` (every packet, decode order) say where decoding can begin. `copies`: how many pictures
     share a tick (only the last of them is ever seen). `ordinal`: the file has no presentation times; ticks count
     shown pictures, and a reader has to decode from the start.
     """
