@@ -21,7 +21,7 @@ def test_the_answer_is_on_stdout_and_the_account_of_it_on_stderr(media_folder: P
 
 
 def test_json_is_one_object_of_the_documented_fields(media_folder: Path) -> None:
-    done = reelm("ask", "clip.mp4", "dot.png", "What is it?", "--json", "--start", "0:00.5", "--end", "1.5",
+    done = reelm("ask", "clip.mp4", "photo.png", "What is it?", "--json", "--start", "0:00.5", "--end", "1.5",
                  "--frames", "4", *RANDOM, cwd=media_folder)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -31,7 +31,7 @@ def test_json_is_one_object_of_the_documented_fields(media_folder: Path) -> None
     clip, picture = said["files"]
     assert clip["source"] == "clip.mp4" and (clip["start_s"], clip["end_s"]) == (0.5, 1.5)
     assert len(clip["used_s"]) == 4 and all(0.5 <= at < 1.5 for at in clip["used_s"])
-    assert picture["source"] == "dot.png" and said["tokens"]["new"] <= 6
+    assert picture["source"] == "photo.png" and said["tokens"]["new"] <= 6
 
 
 def test_the_same_text_comes_streamed_and_in_json(media_folder: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_dash_reads_the_question_from_stdin(media_folder: Path) -> None:
 
 def test_show_frames_draws_what_the_model_saw_one_sheet_per_file(media_folder: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.jpg"
-    done = reelm("ask", "clip.mp4", "dot.png", "What?", "--fps", "2", "--show-frames", str(sheet), *RANDOM,
+    done = reelm("ask", "clip.mp4", "photo.png", "What?", "--fps", "2", "--show-frames", str(sheet), *RANDOM,
                  cwd=media_folder)
     assert done.returncode == 0, done.stderr
     with Image.open(sheet) as first, Image.open(tmp_path / "sheet-2.jpg") as second:
@@ -75,7 +75,7 @@ def test_a_seed_without_temperature_is_named_as_useless(media_folder: Path) -> N
     (("ask", "clip.mp4", "What?", "--frames", "0"), 2, "--frames"),
     (("ask", "clip.mp4", "What?", "--bogus"), 2, "--bogus"),
     (("ask", "clip.mp4"), 2, "not both"),
-    (("ask", "clip.mp4", "dot.png"), 2, "is a file"),
+    (("ask", "clip.mp4", "photo.png"), 2, "is a file"),
     (("ask", "-", "What?"), 2, "cannot come from stdin"),
     (("ask", "clip.mp4", "-"), 2, "empty"),
     (("ask", "clip.mp4", "What?", "--start", "soon"), 2, "not a time"),
