@@ -1,6 +1,7 @@
 """Where parts are found: one decorator to register, one call to build, no central list to edit.
 
-A part lives in `reelm/parts/<family folder>/<kind>.py`, or in another package under the entry-point group `reelm.parts`.
+A part lives in `reelm/parts/<family folder>/<kind>.py`, or in another package under the entry-point group
+`reelm.parts`.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def find(family: str, kind: str) -> type:
     _discover()
     if (family, kind) not in _parts:
         known = sorted(k for f, k in _parts if f == family)
-        raise UsageError(f"no {family} of kind {kind!r}", remedy=f"Known: {', '.join(known) or 'none'}; see `reelm parts`")
+        raise UsageError(f"no {family} of kind {kind!r}",
+                         remedy=f"Known: {', '.join(known) or 'none'}; see `reelm parts`")
     return _parts[family, kind]
 
 

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from reelm.data.batch import LengthBatches, WorldSamples, collate
 from reelm.data.features import Features
+from reelm.model.fuse import answer_logits
 from reelm.model.tiny import fresh_tiny
 from reelm.train.stage import Recipe, Stage, open_stage, table
 from reelm.train.words import Words, word_hits, word_loss
@@ -51,20 +52,26 @@ class Trainee:
         grid = features.to(self.device).reshape(batch, slices, side, side, width)
         return self.model.connector.project(grid).flatten(1, 3)
 
-    def loss(self, kind: str, batch: dict[str, Any]) -> Tensor:
-        """The loss of a stage on one batch: `words` (connector alone) or `answers` (next token, at answers only)."""
+    def loss(self, stage: Stage, batch: dict[str, Any]) -> Tensor:
+        """The loss of a stage on one batch: `words` (connector alone), or `answers` (next token, at answers only)."""
         tokens = self.tokens(batch["features"])
-        if kind == "words":
-            grid = self.processor.vision_grid(batch["features"].shape[1])
-            return word_loss(tokens.cpu(), self.words, batch["scenes"], batch["moments"], grid)
+        if stage.loss == "words":
+            return self.word_loss(tokens, batch)
+        loss = self.answer_loss(tokens, batch)
+        return loss + stage.word_weight * self.word_loss(tokens, batch) if stage.word_weight else loss
+
+    def word_loss(self, tokens: Tensor, batch: dict[str, Any]) -> Tensor:
+        """How far the connector's tokens are from the words for what is there."""
+        grid = self.processor.vision_grid(batch["features"].shape[1])
+        return word_loss(tokens.cpu(), self.words, batch["scenes"], batch["moments"], grid)
+
+    def answer_loss(self, tokens: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Mean next-token loss; logits are made at answer positions only."""
         ids, kinds, labels = (batch[k].to(self.device) for k in ("input_ids", "mm_token_type_ids", "labels"))
-        embeds = self.model.embed(ids, kinds, vision=list(tokens))
-        shifted = torch.full_like(labels, -100)
-        shifted[:, :-1] = labels[:, 1:]
-        keep = shifted != -100
-        out = self.adapted(inputs_embeds=embeds, attention_mask=batch["attention_mask"].to(self.device),
-                           logits_to_keep=keep, use_cache=False)
-        return nn.functional.cross_entropy(out.logits.flatten(0, -2).float(), shifted[keep])
+        keep, following = answer_logits(labels)
+        out = self.adapted(inputs_embeds=self.model.embed(ids, kinds, vision=list(tokens)), use_cache=False,
+                           attention_mask=batch["attention_mask"].to(self.device), logits_to_keep=keep)
+        return nn.functional.cross_entropy(out.logits.flatten(0, -2).float(), following)
 
     @torch.no_grad()
     def hits(self, batch: dict[str, Any]) -> dict[str, float]:
@@ -126,7 +133,8 @@ def export(trainee: Trainee, recipe: Recipe, out: Path) -> None:
         return {k: v.to(torch.bfloat16).cpu().contiguous() for k, v in state.items()}
 
     save_file(half(trainee.model.connector.state_dict()), folder / "connector.safetensors", {"format": "pt"})
-    save_file(half(get_peft_model_state_dict(trainee.adapted, save_embedding_layers=False)), folder / "adapter_model.safetensors", {"format": "pt"})
+    adapter = get_peft_model_state_dict(trainee.adapted, save_embedding_layers=False)
+    save_file(half(adapter), folder / "adapter_model.safetensors", {"format": "pt"})
     settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": recipe.lora.r, "lora_alpha": recipe.lora.alpha,
                 "target_modules": recipe.lora.targets, "bias": "none", "inference_mode": True}
     (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1))
@@ -148,7 +156,7 @@ def run_stage(trainee: Trainee, recipe: Recipe, at: int, features: Features, out
     for batch in batches(recipe, trainee, features, stage, step, workers):
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate_share(step, stage.steps, recipe.warmup_steps)
-        loss = trainee.loss(stage.loss, batch)
+        loss = trainee.loss(stage, batch)
         loss.backward()
         nn.utils.clip_grad_norm_(learning, recipe.grad_clip)
         optimizer.step()

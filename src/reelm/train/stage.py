@@ -29,13 +29,17 @@ class LoraSettings(_Closed):
 
 
 class Stage(_Closed):
-    """One stretch of training: which loss, for how many steps of how many clips, and who learns at which peak rate."""
+    """One stretch of training: which loss, for how many steps of how many clips, and who learns at which peak rate.
+
+    `word_weight` adds the words loss to the answers loss, so that the connector does not forget what it has learnt.
+    """
 
     name: str
     loss: Literal["words", "answers"]
     rates: dict[Learner, float]
     steps: int
     batch_clips: int
+    word_weight: float = 0.0
 
 
 class Recipe(_Closed):
@@ -70,7 +74,9 @@ def open_stage(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
 
     Everything else is frozen. Raises: UsageError if a name in `rates` matches no parameter.
     """
-    groups: dict[Any, dict[str, Any]] = {word: {"name": word, "params": [], "peak": rate} for word, rate in stage.rates.items()}
+    groups: dict[Any, dict[str, Any]] = {
+        word: {"name": word, "params": [], "peak": rate} for word, rate in stage.rates.items()
+    }
     for name, parameter in model.named_parameters():
         word = next((w for w in stage.rates if _MARKS[w] in name), None)
         parameter.requires_grad_(word is not None)

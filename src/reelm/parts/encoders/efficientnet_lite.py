@@ -151,7 +151,7 @@ class EfficientNetLite(nn.Module, Encoder):
 
 
 def thumbnail(pixels: Tensor, side: int, detail: int) -> Tensor:
-    """A small copy of each picture, folded into a side×side grid: [F,3,S,S] in -1..1 to [F, 3·detail², side, side] in 0..6."""
+    """A small copy of each picture, folded into a grid: [F,3,S,S] in -1..1 to [F, 3·detail², side, side] in 0..6."""
     small = F.adaptive_avg_pool2d(pixels, side * detail)
     return F.pixel_unshuffle((small + 1) * 3, detail)
 
