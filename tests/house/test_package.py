@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from house.tree import ROOT, named, tracked
 
 pytestmark = pytest.mark.slow
