@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,20 +51,28 @@ def language_folder(say: Say = lambda text: None) -> Path:
     return folder
 
 
-def _convert(gguf: Path, into: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """The library's own progress bars off for a while: here they flash by and say nothing."""
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        yield
     finally:
         if bars:
             logging.enable_progress_bar()
+
+
+def _convert(gguf: Path, into: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with _without_bars():
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     state = {k: v.contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
     save_file(state, into / "model.safetensors", metadata={"format": "pt", "source_sha256": LANGUAGE.sha256})
     config = model.config.to_diff_dict() | {
@@ -130,7 +139,8 @@ def fresh_tiny(settings: Mapping[str, Any], seed: int) -> tuple[ReelmModel, Reel
     torch.manual_seed(seed)
     connector = registry.build("connector", settings["vision"]["connector"])
     state = base_state() | {f"connector.{k}": v for k, v in connector.state_dict().items()}
-    model = ReelmModel.from_pretrained(None, config=config, state_dict=state)
+    with _without_bars():
+        model = ReelmModel.from_pretrained(None, config=config, state_dict=state)
     return model, tiny_processor(config)
 
 
@@ -165,7 +175,8 @@ def load_tiny(
     }
     merge_lora(state, low_rank, adapter["lora_alpha"] / adapter["r"])
     state |= {f"connector.{k}": v.float() for k, v in load_file(folder / "connector.safetensors").items()}
-    model = ReelmModel.from_pretrained(
-        None, config=config, state_dict=state, dtype=dtype or torch.float32, attn_implementation=attn
-    )
+    with _without_bars():
+        model = ReelmModel.from_pretrained(
+            None, config=config, state_dict=state, dtype=dtype or torch.float32, attn_implementation=attn
+        )
     return model.to(device).eval(), tiny_processor(config)

@@ -7,6 +7,7 @@ order of the samples is a pure function of the recipe. Clips come from stored fe
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import shutil
@@ -138,7 +139,9 @@ def export(trainee: Trainee, recipe: Recipe, out: Path) -> None:
     settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": recipe.lora.r, "lora_alpha": recipe.lora.alpha,
                 "target_modules": recipe.lora.targets, "bias": "none", "inference_mode": True}
     (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1))
-    trainee.model.config.save_pretrained(folder)
+    config = copy.deepcopy(trainee.model.config)
+    config.text_config.name_or_path = ""  # a folder of this machine
+    config.save_pretrained(folder)
 
 
 def run_stage(trainee: Trainee, recipe: Recipe, at: int, features: Features, out: Path, workers: int) -> None:
