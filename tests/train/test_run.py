@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from reelm import registry
 from reelm.data.batch import LengthBatches, WorldSamples
-from reelm.data.features import Features, drawn, write_shard
+from reelm.data.features import drawn, write_shard
 from reelm.data.world import PLOTS, midpoints, scene
 from reelm.errors import UsageError
 from reelm.model.config import ReelmConfig
@@ -25,18 +25,20 @@ from reelm.train.stage import Recipe, open_stage
 from reelm.train.words import FACTS, places
 
 VISION = {
-    "encoder": {"kind": "efficientnet_lite", "image_px": 64},
-    "connector": {"kind": "stc_v35", "in_width": 1280, "out_width": 64, "depth": 1, "downsample": [2, 1, 1]},
+    "encoder": {"kind": "efficientnet_lite", "image_px": 64, "thumbnail": 2},
+    "connector": {"kind": "stc_v35", "in_width": 1292, "out_width": 64, "depth": 1, "downsample": [2, 1, 1]},
     "frames": 4,
 }
 RECIPE = Recipe(
-    name="toy", seed=3, frames=4, clips=64, turns=2, warmup_steps=1, save_every_steps=2,
+    name="toy", seed=3, turns=2, warmup_steps=1, save_every_steps=2,
     model={"vision": VISION, "audio": None, "layout": {"kind": "chat"}},
     lora={"r": 2, "alpha": 4, "targets": r"language_model\..*\.q_proj"},
+    sets={"gallery": {"clips": 64, "frames": 2, "plot": "gallery"}, "clips": {"clips": 64, "frames": 4}},
     stages=(
-        {"name": "words", "loss": "words", "rates": {"connector": 1e-3}, "steps": 2, "batch_clips": 4},
-        {"name": "answers", "loss": "answers", "rates": {"connector": 1e-4, "lora": 1e-3}, "steps": 4,
-         "batch_clips": 2},
+        {"name": "words", "loss": "words", "data": "gallery", "rates": {"connector": 1e-3}, "steps": 2,
+         "batch_clips": 4},
+        {"name": "answers", "loss": "answers", "data": "clips", "rates": {"connector": 1e-4, "lora": 1e-3},
+         "steps": 4, "batch_clips": 2, "word_weight": 0.3},
     ),
 )  # type: ignore[arg-type]
 
@@ -52,7 +54,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real features of the first shard, by a random tower."""
     model, processor = start(RECIPE.model, 0)
     folder = tmp_path_factory.mktemp("features")
-    write_shard(model.vision_tower.eval(), processor, RECIPE.seed, 0, RECIPE.frames, folder)
+    for name in RECIPE.sets:
+        write_shard(model.vision_tower.eval(), processor, run.stored(RECIPE, name, folder), 0)
     return folder
 
 
@@ -63,7 +66,7 @@ def test_stored_features_are_the_towers_up_to_one_byte_step(stored: Path) -> Non
     prepared, shown = pixels(processor, *drawn(RECIPE.seed, 7, 4), RECIPE.seed)
     with torch.no_grad():
         exact = model.vision_tower.eval()(prepared)[shown]
-    kept = Features(stored, RECIPE.seed, 4).clip(7)
+    kept = run.stored(RECIPE, "clips", stored).clip(7)
     assert kept.shape == exact.shape and (kept - exact).abs().max() <= 6 / 255 / 2 + 1e-5
 
 
@@ -110,7 +113,7 @@ def test_a_stage_trains_only_what_it_names() -> None:
 
 def test_batches_do_not_depend_on_where_the_run_was_stopped(stored: Path) -> None:
     _, processor = start(RECIPE.model, 0)
-    samples = WorldSamples(processor, Features(stored, RECIPE.seed, 4), tuple(range(40)), 2)
+    samples = WorldSamples(processor, run.stored(RECIPE, "clips", stored), tuple(range(40)), 2)
     whole = list(LengthBatches(samples, 4, group=3))
     assert sorted(i for batch in whole for i in batch) == list(range(40))
     for skip in (1, 3, 7):

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from reelm.data.features import Features, drawn
+from reelm.data.features import Features
 from reelm.data.questions import ask, types_of
+from reelm.data.varied import varied
 from reelm.data.world import Scene
 from reelm.model.processing import Sketch
 from reelm.types import Message
@@ -45,7 +46,10 @@ def conversation(staged: Scene, medium: Any, seed: int, turns: int) -> list[Mess
 
 @dataclass(frozen=True)
 class WorldSamples(Dataset[dict[str, Any]]):
-    """Sample i of `order`: the stored features of a clip, what is asked of it, and its scene."""
+    """Sample i of `order`: the stored features of a clip in one of its four variants, its scene, and what is asked.
+
+    With `turns` 0 nothing is asked; the sample has no text then.
+    """
 
     processor: ReelmProcessor
     features: Features
@@ -56,19 +60,31 @@ class WorldSamples(Dataset[dict[str, Any]]):
         return len(self.order)
 
     def __getitem__(self, at: int) -> dict[str, Any]:
-        staged, moments, laid = self._laid(at)
-        return {"input_ids": torch.tensor(laid.ids), "labels": torch.tensor(laid.labels),
-                "mm_token_type_ids": torch.tensor(laid.kinds), "features": self.features.clip(self.order[at]),
-                "scene": staged, "moments": moments}
+        features, staged, moments = self._variant(at, self.features.clip(self.order[at]))
+        sample = {"features": features, "scene": staged, "moments": moments}
+        if not self.turns:
+            return sample
+        laid = self._laid(staged, at)
+        return sample | {"input_ids": torch.tensor(laid.ids), "labels": torch.tensor(laid.labels),
+                         "mm_token_type_ids": torch.tensor(laid.kinds)}
 
     def length(self, at: int) -> int:
         """Tokens of sample `at`, without reading its features."""
-        return len(self._laid(at)[2].ids)
+        nothing = torch.zeros(1, 1, 3 * self._thumbnail**2)
+        return len(self._laid(self._variant(at, nothing)[1], at).ids) if self.turns else 0
 
-    def _laid(self, at: int) -> tuple[Scene, np.ndarray, Laid]:
-        staged, moments = drawn(self.features.seed, self.order[at], self.features.frames)
+    @property
+    def _thumbnail(self) -> int:
+        settings = self.processor.vision_settings
+        return int(settings.encoder.get("thumbnail", 0)) if settings else 0
+
+    def _variant(self, at: int, features: Tensor) -> tuple[Tensor, Scene, np.ndarray]:
+        rng = np.random.default_rng([self.features.seed, at, 8])
+        return varied(features, *self.features.scene(self.order[at]), rng, self._thumbnail)
+
+    def _laid(self, staged: Scene, at: int) -> Laid:
         asked = conversation(staged, Sketch(frames=self.features.frames), at, self.turns)
-        return staged, moments, self.processor.plan(asked, labels=True).laid
+        return self.processor.plan(asked, labels=True).laid
 
 
 class LengthBatches(Sampler[list[int]]):
@@ -98,7 +114,14 @@ class LengthBatches(Sampler[list[int]]):
 
 
 def collate(samples: list[dict[str, Any]], pad_id: int) -> dict[str, Any]:
-    """One right-padded batch: ids, labels (-100: nothing learnt), kinds, mask [B,S], features [B,T,h·w,D], scenes."""
+    """One right-padded batch: features [B,T,h·w,D], scenes, moments; with text also ids, labels, kinds, mask [B,S].
+
+    Labels are -100 where nothing is learnt.
+    """
+    batch: dict[str, Any] = {"features": torch.stack([s["features"] for s in samples]),
+                             "scenes": [s["scene"] for s in samples], "moments": [s["moments"] for s in samples]}
+    if "input_ids" not in samples[0]:
+        return batch
     length = max(len(s["input_ids"]) for s in samples)
 
     def padded(name: str, fill: int) -> Tensor:
@@ -106,8 +129,6 @@ def collate(samples: list[dict[str, Any]], pad_id: int) -> dict[str, Any]:
         return torch.stack(rows)
 
     real = torch.tensor([len(s["input_ids"]) for s in samples])
-    return {"input_ids": padded("input_ids", pad_id), "labels": padded("labels", -100),
-            "mm_token_type_ids": padded("mm_token_type_ids", 0),
-            "attention_mask": (torch.arange(length)[None] < real[:, None]).long(),
-            "features": torch.stack([s["features"] for s in samples]),
-            "scenes": [s["scene"] for s in samples], "moments": [s["moments"] for s in samples]}
+    return batch | {"input_ids": padded("input_ids", pad_id), "labels": padded("labels", -100),
+                    "mm_token_type_ids": padded("mm_token_type_ids", 0),
+                    "attention_mask": (torch.arange(length)[None] < real[:, None]).long()}

@@ -32,10 +32,10 @@ PLOT_SHARES = {"still": 0.12, "move": 0.2, "enter": 0.08, "leave": 0.08, "crowd"
 _BYTE = 255 / 6
 
 
-def drawn(seed: int, index: int, frames: int) -> tuple[Scene, np.ndarray]:
+def drawn(seed: int, index: int, frames: int, plot: str | None = None) -> tuple[Scene, np.ndarray]:
     """Training scene `index` of the run `seed`, only seen combinations, and the moments 0..1 it is looked at."""
     rng = np.random.default_rng([seed, index, 5])
-    plot = str(rng.choice(list(PLOT_SHARES), p=list(PLOT_SHARES.values())))
+    plot = plot or str(rng.choice(list(PLOT_SHARES), p=list(PLOT_SHARES.values())))
     staged = scene(int(rng.integers(2**62)), plot)
     return staged, np.clip(midpoints(frames) + rng.uniform(-0.02, 0.02), 0, 0.999)
 
@@ -54,36 +54,20 @@ def pixels(processor: ReelmProcessor, staged: Scene, at: np.ndarray, seed: int) 
     return processor.pixels(seen), torch.tensor([distinct.index(s) for s in states])
 
 
-@torch.inference_mode()
-def write_shard(tower: nn.Module, processor: ReelmProcessor, seed: int, shard: int, frames: int, out: Path) -> Path:
-    """Draws, encodes and stores the clips of one shard; gives its path back, at once if it is there already."""
-    path = out / f"{shard:06d}.safetensors"
-    if path.exists():
-        return path
-    out.mkdir(parents=True, exist_ok=True)
-    features, index, first = [], [], 0
-    for clip in range(shard * SHARD_CLIPS, (shard + 1) * SHARD_CLIPS):
-        prepared, shown = pixels(processor, *drawn(seed, clip, frames), seed)
-        features.append((tower(prepared) * _BYTE).round().clamp(0, 255).to(torch.uint8))
-        index.append(shown + first)
-        first += len(prepared)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    save_file({"features": torch.cat(features), "index": torch.stack(index)}, part)
-    os.replace(part, path)
-    return path
-
-
 @dataclass(frozen=True)
 class Features:
-    """The stored clips of a run: `clip(i)` gives the tower's output for training scene i."""
+    """The stored clips of a run: `clip(i)` gives the tower's output for training scene i.
+
+    `plot` fixes the plot of all scenes; None draws it by PLOT_SHARES."""
 
     folder: Path
     seed: int
     frames: int
+    plot: str | None = None
 
-    def shards(self) -> list[int]:
-        """The shards that are complete, rising."""
-        return sorted(int(p.stem) for p in self.folder.glob("??????.safetensors"))
+    def scene(self, index: int) -> tuple[Scene, np.ndarray]:
+        """Training scene `index` and its moments."""
+        return drawn(self.seed, index, self.frames, self.plot)
 
     def clip(self, index: int) -> Tensor:
         """Features float32 [T, h·w, D] of training scene `index`."""
@@ -92,3 +76,22 @@ class Features:
             shown = stored.get_slice("index")[at]
             low, high = int(shown.min()), int(shown.max()) + 1
             return (stored.get_slice("features")[low:high].float() / _BYTE)[shown - low]
+
+
+@torch.inference_mode()
+def write_shard(tower: nn.Module, processor: ReelmProcessor, into: Features, shard: int) -> Path:
+    """Draws, encodes and stores the clips of one shard; gives its path back, at once if it is there already."""
+    path = into.folder / f"{shard:06d}.safetensors"
+    if path.exists():
+        return path
+    into.folder.mkdir(parents=True, exist_ok=True)
+    features, index, first = [], [], 0
+    for clip in range(shard * SHARD_CLIPS, (shard + 1) * SHARD_CLIPS):
+        prepared, shown = pixels(processor, *into.scene(clip), into.seed)
+        features.append((tower(prepared) * _BYTE).round().clamp(0, 255).to(torch.uint8))
+        index.append(shown + first)
+        first += len(prepared)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    save_file({"features": torch.cat(features), "index": torch.stack(index)}, part)
+    os.replace(part, path)
+    return path

@@ -21,6 +21,8 @@ DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down
 PLOTS = ("still", "move", "enter", "leave", "crowd", "parade", "pair")
 #: width, height in pixels a scene may have.
 CANVASES = ((320, 240), (320, 180), (256, 256), (240, 320), (288, 216))
+#: a plot of many different still objects: nothing is asked about it, it teaches the connector its words.
+GALLERY = "gallery"
 GROUNDS = ("flat", "ramp", "stripes", "checks", "haze")
 
 
@@ -189,6 +191,10 @@ def _cast(rng: np.random.Generator, plot: str, unseen: bool) -> tuple[list[Actor
             )
             for i, k in enumerate(kinds)
         ], ""
+    if plot == GALLERY:
+        count, side = int(rng.integers(3, 8)), float(rng.uniform(0.2, 0.36))
+        spots = _spots(rng, count, side * 1.1)
+        return [_actor(rng, *_pick_pair(rng, unseen), s, side=side * float(rng.uniform(0.85, 1.15))) for s in spots], ""
     return [_actor(rng, kind, colour, _spot(rng))], ""
 
 

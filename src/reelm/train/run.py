@@ -43,8 +43,21 @@ class Trainee:
         config = LoraConfig(r=recipe.lora.r, lora_alpha=recipe.lora.alpha, target_modules=recipe.lora.targets)
         self.adapted: Any = get_peft_model(model, config).to(device)
         self.model = model
-        self.device = device
+        self.device, self.recipe = device, recipe
+        self.thumbnail = int(recipe.model["vision"]["encoder"].get("thumbnail", 0))
         self.words = Words.of(self.processor.tokenizer, self.model.get_input_embeddings().weight.detach().cpu())
+
+    def dropped(self, features: Tensor) -> Tensor:
+        """Some features, or for some clips the whole tower, set to zero: what can be learnt by heart must not be.
+
+        The thumbnail at the end stays; colour and place are to be read from it.
+        """
+        recipe, kept = self.recipe, features.shape[-1] - 3 * self.thumbnail**2
+        clips = features.shape[0]
+        keep = (torch.rand(clips, 1, 1, kept) >= recipe.drop_features) / (1 - recipe.drop_features)
+        if self.thumbnail:
+            keep = keep * (torch.rand(clips, 1, 1, 1) >= recipe.drop_tower)
+        return torch.cat((features[..., :kept] * keep, features[..., kept:]), -1)
 
     def tokens(self, features: Tensor) -> Tensor:
         """Stored features [B,T,h·w,D] through the connector: [B,N,D']."""
@@ -55,7 +68,7 @@ class Trainee:
 
     def loss(self, stage: Stage, batch: dict[str, Any]) -> Tensor:
         """The loss of a stage on one batch: `words` (connector alone), or `answers` (next token, at answers only)."""
-        tokens = self.tokens(batch["features"])
+        tokens = self.tokens(self.dropped(batch["features"]))
         if stage.loss == "words":
             return self.word_loss(tokens, batch)
         loss = self.answer_loss(tokens, batch)
@@ -89,8 +102,8 @@ class Trainee:
 def batches(recipe: Recipe, trainee: Trainee, features: Features, stage: Stage, step: int,
             workers: int) -> Iterator[Any]:
     """The batches of a stage from `step` on, always the same ones."""
-    order = tuple(i % recipe.clips for i in range(stage.steps * stage.batch_clips))
-    samples = WorldSamples(trainee.processor, features, order, recipe.turns)
+    order = tuple(i % recipe.sets[stage.data].clips for i in range(stage.steps * stage.batch_clips))
+    samples = WorldSamples(trainee.processor, features, order, recipe.turns if stage.loss == "answers" else 0)
     pad_id = trainee.processor.tokenizer.pad_token_id or 0
     group = 2 if stage.loss == "answers" else 1  # nothing is padded where no text is read
     return iter(DataLoader(samples, batch_sampler=LengthBatches(samples, stage.batch_clips, step, group),
@@ -144,9 +157,16 @@ def export(trainee: Trainee, recipe: Recipe, out: Path) -> None:
     config.save_pretrained(folder)
 
 
-def run_stage(trainee: Trainee, recipe: Recipe, at: int, features: Features, out: Path, workers: int) -> None:
+def stored(recipe: Recipe, name: str, folder: Path) -> Features:
+    """The stored features of one of the recipe's sets of clips."""
+    chosen = recipe.sets[name]
+    return Features(folder / name, recipe.seed, chosen.frames, chosen.plot)
+
+
+def run_stage(trainee: Trainee, recipe: Recipe, at: int, folder: Path, out: Path, workers: int) -> None:
     """Trains one stage from wherever its saved state stands to its end."""
     stage, state, step = recipe.stages[at], saved(out), 0
+    features = stored(recipe, stage.data, folder)
     groups = open_stage(trainee.adapted, stage)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
     progress = json.loads((state / "progress.json").read_text()) if state else {}
@@ -195,7 +215,7 @@ def train(recipe: Recipe, features: Path, out: Path, device: str = "cpu", worker
         trainee.adapted.load_state_dict(load_file(state / "learnt.safetensors"), strict=False)
         at = progress["stage"] + (progress["step"] >= recipe.stages[progress["stage"]].steps)
     for stage_at in range(at, len(recipe.stages)):
-        run_stage(trainee, recipe, stage_at, Features(features, recipe.seed, recipe.frames), out, workers)
+        run_stage(trainee, recipe, stage_at, features, out, workers)
     return trainee
 
 

@@ -28,14 +28,24 @@ class LoraSettings(_Closed):
     targets: str
 
 
+class ClipSet(_Closed):
+    """Training scenes 0..clips-1, looked at in `frames` moments; `plot` fixes their plot, None mixes all."""
+
+    clips: int
+    frames: int
+    plot: str | None = None
+
+
 class Stage(_Closed):
     """One stretch of training: which loss, for how many steps of how many clips, and who learns at which peak rate.
 
-    `word_weight` adds the words loss to the answers loss, so that the connector does not forget what it has learnt.
+    `data` names the set of clips, gone through in order, again and again: they are independent draws. `word_weight`
+    adds the words loss to the answers loss, so that the connector does not forget what it has learnt.
     """
 
     name: str
     loss: Literal["words", "answers"]
+    data: str
     rates: dict[Learner, float]
     steps: int
     batch_clips: int
@@ -47,15 +57,16 @@ class Recipe(_Closed):
 
     name: str
     seed: int
-    frames: int
+    sets: dict[str, ClipSet]
     model: dict[str, Any]
     lora: LoraSettings
     stages: tuple[Stage, ...]
     warmup_steps: int = 100
     grad_clip: float = 1.0
     save_every_steps: int = 100
-    #: training clips 0..clips-1 are gone through in order, again and again: they are independent draws.
-    clips: int
+    #: how much of the tower the connector must do without while it learns: single features, and all of them.
+    drop_features: float = 0.2
+    drop_tower: float = 0.15
     turns: int = 4
 
     @classmethod
