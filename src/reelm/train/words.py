@@ -17,12 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reelm.data.sprites import COLOURS, KINDS
-from reelm.data.world import DIRECTIONS, Scene
+from reelm.data.world import DIRECTIONS, Scene, held_out
 from reelm.parts.base import Grid
 
 #: What an object may be, in which colour, and how it moves; each list is one choice per cell.
 FACTS = {"kind": KINDS, "colour": tuple(COLOURS), "way": (*DIRECTIONS, "still")}
 _NOTHING = -1
+#: [kinds, colours]: true where training never shows the two together.
+_NEVER = torch.tensor([[held_out(kind, colour) for colour in COLOURS] for kind in KINDS])
 #: A move shorter than this share of the picture between two looks is standing still.
 _STILL = 0.01
 
@@ -74,6 +76,8 @@ def word_loss(tokens: Tensor, words: Words, scenes: Sequence[Scene], moments: Se
     """How far the connector's tokens are from the words they should be; tokens [B, t·h·w, D].
 
     The squared distance to the target, in units of the target's size, plus a choice among the words of each fact.
+    A kind that training never shows in this colour does not count as a wrong choice, nor a colour it never has: else
+    the connector would learn that such things do not exist.
     """
     told = [places(s, m, grid) for s, m in zip(scenes, moments, strict=True)]
     labels = {name: torch.from_numpy(np.stack([t[name] for t in told])).flatten(1) for name in FACTS}
@@ -82,10 +86,14 @@ def word_loss(tokens: Tensor, words: Words, scenes: Sequence[Scene], moments: Se
     target[full] = sum(words.facts[name][labels[name][full]] for name in FACTS)  # type: ignore[assignment]
     error = (tokens - target).square().mean(-1) / target.square().mean(-1)
     loss = error[full].mean() + error[~full].mean()
-    said = tokens[full]
+    said = F.normalize(tokens[full], dim=-1)
+    kind, colour = labels["kind"][full], labels["colour"][full]
+    never = {"kind": _NEVER[:, colour].T, "colour": _NEVER[kind]}
     for name in FACTS:
-        choices = F.normalize(words.facts[name], dim=-1)
-        loss = loss + 0.5 * F.cross_entropy(F.normalize(said, dim=-1) @ choices.T * 16, labels[name][full])
+        choices = said @ F.normalize(words.facts[name], dim=-1).T * 16
+        if name in never:
+            choices = choices.masked_fill(never[name], float("-inf"))
+        loss = loss + 0.5 * F.cross_entropy(choices, labels[name][full])
     return loss
 
 
