@@ -1,0 +1,77 @@
+"""The measurement itself: items nobody trained on, honest controls, exact match after normalisation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import reelm
+from reelm.data.questions import PLOTS_OF
+from reelm.data.world import frames, held_out
+from reelm.errors import UsageError
+from reelm.eval.run import items, measure, parts_of, row, shuffled
+from reelm.types import Frames
+
+
+@pytest.mark.parametrize("kind", list(PLOTS_OF))
+def test_items_are_the_same_every_time_and_show_unseen_combinations_only(kind: str) -> None:
+    first, again = list(items(kind, 12)), list(items(kind, 12))
+    assert first == again and len({i.scene.seed for i in first}) == 12
+    assert all(held_out(a.kind, a.colour) for i in first for a in i.scene.actors)
+    assert {i.scene.plot for i in first} == set(PLOTS_OF[kind])
+
+
+def test_types_never_share_a_scene() -> None:
+    seeds = [i.scene.seed for kind in PLOTS_OF for i in items(kind, 30)]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_shuffling_changes_the_order_and_nothing_else() -> None:
+    seen = frames(next(items("order", 1)).scene)
+    mixed = shuffled(seen, 5)
+    assert np.array_equal(mixed.at_s, seen.at_s) and not np.array_equal(mixed.rgb, seen.rgb)
+    assert sorted(f.tobytes() for f in mixed.rgb) == sorted(f.tobytes() for f in seen.rgb)
+
+
+def test_blind_gets_the_question_alone() -> None:
+    item = next(items("colour", 1))
+    assert parts_of(item, "blind", None) == (item.question.text,)
+    seen, text = parts_of(item, "none", None)
+    assert isinstance(seen, Frames) and text == item.question.text
+
+
+class Scripted:
+    """Says what it is told to; it stands for the model so that the count can be checked."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def answer_many(self, asked: list[Any], **_: Any) -> list[Any]:
+        return [SimpleNamespace(text=self.lines.pop(0)) for _ in asked]
+
+
+def test_right_answers_are_counted_whatever_their_form() -> None:
+    asked = list(items("count", 10))
+    said = [f"The {i.question.answer}." for i in asked[:7]] + ["?"] * 3
+    score, record = measure(Scripted(said), "count", 10, batch=4)
+    assert (score.right, score.total, score.chance) == (7, 10, pytest.approx(0.2))
+    assert len(record) == 10 and record[0]["said"] == f"The {asked[0].question.answer}."
+    assert "70.0" in row("count", "none", score)
+
+
+def test_a_real_model_is_asked_through_files_and_frames(tmp_path: Path) -> None:
+    lm = reelm.load("random")
+    for folder in (None, tmp_path):
+        score, record = measure(lm, "object", 2, files=folder, batch=2)
+        assert score.total == 2 and all(r["said"] for r in record)
+    assert len(list(tmp_path.glob("*.mp4"))) == 2
+
+
+def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
+    for kind, control, folder in (("smell", "none", None), ("object", "loud", None), ("object", "blind", tmp_path)):
+        with pytest.raises(UsageError, match="cannot measure"):
+            measure(None, kind, 1, control, folder)
