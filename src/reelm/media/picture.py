@@ -24,6 +24,17 @@ def is_slanted(frame: Any) -> bool:
     return not _is_quarter(_sides(frame))
 
 
+def has_alpha(frame: Any) -> bool:
+    """Whether the frame is stored with transparency and uses it."""
+    if not any(component.is_alpha for component in frame.format.components):
+        return False
+    if frame.format.name in ("bgra", "rgba", "argb", "abgr"):
+        at = frame.format.name.index("a")
+        plane = np.frombuffer(frame.planes[0], np.uint8).reshape(-1, frame.planes[0].line_size)
+        return bool((plane[:, at:frame.width * 4:4] < 255).any())
+    return True
+
+
 def _sides(frame: Any) -> np.ndarray:
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
