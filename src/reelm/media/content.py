@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote_to_bytes
 
 from reelm.errors import MediaError, PolicyError, UsageError
@@ -170,9 +170,14 @@ def spool(stream: BinaryIO, limits: Limits | None = None, name: str = "") -> Bin
     except BaseException:
         raw.close()
         raise
-    raw.name = name  # type: ignore[misc]
+    return named(raw, name)
+
+
+def named(raw: Any, name: str) -> BinaryIO:
+    """An unbuffered temporary file, from its beginning, under the name that messages shall use."""
+    raw.name = name
     raw.seek(0)
-    return cast(BinaryIO, io.BufferedRandom(cast(io.RawIOBase, raw)))
+    return cast(BinaryIO, io.BufferedRandom(raw))
 
 
 def _stamp(facts: os.stat_result) -> tuple[int, int, int]:

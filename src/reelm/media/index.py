@@ -18,7 +18,7 @@ import numpy as np
 from reelm.errors import MediaError
 from reelm.media.content import Content
 from reelm.media.limits import Deadline, Limits
-from reelm.media.picture import shape_of
+from reelm.media.picture import TRANSPARENT, shape_of
 from reelm.media.source import open_container
 from reelm.media.time import Clock
 
@@ -26,6 +26,10 @@ from reelm.media.time import Clock
 SLACK_S = 0.1
 _PROBE_PACKETS = 32
 _HOLE_S = 0.25
+#: Containers in which FFmpeg gives other times to the same pictures after a seek: decoding begins at their start.
+_UNSEEKABLE = ("mpeg",)
+#: Containers that say no length, so that FFmpeg's is a guess from the first bytes.
+_LENGTH_GUESSED = ("aac", "mp3")
 _REORDERING = ("h264", "hevc", "av1", "vp9", "vvc")
 
 
@@ -93,13 +97,14 @@ class _Packets:
     shape: tuple[int, int] | None = None
     probed: int = 0
     untimed: bool = False
+    unseekable: bool = False
 
     def add(self, packet: Any) -> None:
         if packet.is_corrupt:
             self.corrupt += 1
         self.pts.append(None if self.untimed else packet.pts)
         self.dts.append(packet.dts)
-        self.key.append(packet.is_keyframe)
+        self.key.append(packet.is_keyframe and not self.unseekable)
         context = self.stream.codec_context
         hidden = context is not None and context.codec.canonical_name == "vp8" and _vp8_hidden(packet)
         self.shown.append(not (packet.is_discard or packet.is_corrupt or hidden))
@@ -136,6 +141,8 @@ def read_index(content: Content, kind: str, limits: Limits, deadline: Deadline) 
                 limits.check_picture(context.width, context.height, content.name)
                 if (context.sample_aspect_ratio or 1) != 1:
                     notes.append(f"pixels are not square ({context.sample_aspect_ratio}); pictures are given as stored")
+                if packets.stream.metadata.get("alpha_mode") == "1":  # a second stream, which the decoder passes over
+                    notes.append(TRANSPARENT)
         broken = _read_all(container, chosen, deadline)
         if broken:
             notes.append(f"reading stopped inside the file: {broken}")
@@ -154,7 +161,8 @@ def _choose(container: Any) -> tuple[dict[int, _Packets], list[str]]:
             continue
         best = container.streams.best(type_)
         track = best if best in tracks else tracks[0]
-        chosen[track.index] = _Packets(track, untimed=_is_untimed(container, track))
+        chosen[track.index] = _Packets(track, untimed=_is_untimed(container, track),
+                                        unseekable=container.format.name in _UNSEEKABLE)
         if len(tracks) > 1:
             notes.append(f"the file has {len(tracks)} {type_} tracks; track {track.index} is used")
     return chosen, notes
@@ -303,7 +311,7 @@ def _shortfalls(container: Any, clock: Clock, end_s: float, video: _Packets | No
         if packets.corrupt:
             yield f"{packets.corrupt} damaged {name} packet(s) left out"
         stream = packets.stream
-        if stream.duration is None:
+        if stream.duration is None or container.format.name in _LENGTH_GUESSED:
             continue
         promised = float(((stream.start_time or 0) + stream.duration) * stream.time_base - clock.start)
         if promised > track_end + min(SLACK_S, packets.typical_s() / 2 or SLACK_S):
@@ -312,7 +320,8 @@ def _shortfalls(container: Any, clock: Clock, end_s: float, video: _Packets | No
             yield f"the header promises {promised:.2f} s of {name}, the file holds {track_end:.2f} s{counts}"
     # Some containers count their length from zero, others from the first picture.
     promised = (container.duration or 0) / 1_000_000
-    if not told and promised > end_s + max(0.0, float(clock.start)) + SLACK_S:
+    guessed = container.format.name in _LENGTH_GUESSED
+    if not told and not guessed and promised > end_s + max(0.0, float(clock.start)) + SLACK_S:
         yield f"the header promises {promised:.2f} s, the file ends at {end_s:.2f} s"
     if video_track is not None:
         yield from _picture_gaps(video_track.times_s)

@@ -10,6 +10,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 #: Exact arithmetic: the same file gives the same pixels on every machine, without the fast path's bias of about -1.
 _EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 _UPRIGHT = (1, 0, 0, 1)
+#: What is said of a picture that is stored with transparency.
+TRANSPARENT = "transparency is ignored"
 
 
 def turn_of(frame: Any) -> tuple[int, int, int, int]:

@@ -19,10 +19,10 @@ from reelm.media.content import Content, content_of, is_folder
 from reelm.media.decode import Decoder
 from reelm.media.index import Index, VideoTrack, read_index
 from reelm.media.limits import Deadline, Limits
-from reelm.media.picture import has_alpha, is_slanted, shape_of, to_rgb
+from reelm.media.picture import TRANSPARENT, has_alpha, is_slanted, shape_of, to_rgb
 from reelm.media.slides import Slides, folder_slides, webp_slides
 from reelm.media.source import DEMUXERS, open_container, sniff
-from reelm.media.still import TRANSPARENT, read_still
+from reelm.media.still import read_still
 from reelm.media.time import Clock, repeats, shown_at
 from reelm.types import Audio, Clip, Cue, Frames, MediaInfo
 
@@ -241,7 +241,8 @@ class Reader:
         return MediaInfo(
             "video" if video is not None else "audio", content.name, clip.start_s, end_s, times,
             fps=_rate(times, video), width_px=video.width_px if video else 0,
-            height_px=video.height_px if video else 0, has_audio=has_audio, audio_rate_hz=index.audio.rate_hz if index.audio else 0, container=index.container,
+            height_px=video.height_px if video else 0, has_audio=has_audio,
+            audio_rate_hz=index.audio.rate_hz if index.audio else 0, container=index.container,
             video_codec=video.codec if video else "", audio_codec=index.audio.codec if index.audio else "",
             shortfall=short)
 

@@ -13,8 +13,9 @@ from PIL import Image as Pillow
 from reelm.errors import MediaError, ReelmError
 from reelm.media.content import Content, content_of
 from reelm.media.limits import Deadline, Limits
+from reelm.media.picture import TRANSPARENT
 from reelm.media.source import PICTURES, sniff
-from reelm.media.still import TRANSPARENT, opened, read_still, size_of
+from reelm.media.still import opened, read_still, size_of
 from reelm.types import Clip
 
 #: Pictures of a folder per second, where the clip does not say: what VideoLLaMA 2 takes folders of frames for.

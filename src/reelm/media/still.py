@@ -14,9 +14,9 @@ from PIL import ImageOps
 from reelm.errors import BudgetError, MediaError
 from reelm.media.content import Content
 from reelm.media.limits import Limits
+from reelm.media.picture import TRANSPARENT
 from reelm.media.source import PICTURES
 
-TRANSPARENT = "transparency is ignored"
 _ORIENTATION = 0x0112
 
 
