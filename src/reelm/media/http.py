@@ -27,6 +27,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 #: An address that answers for a cloud provider although it looks like any other (Azure's wire server).
 _METADATA = (ipaddress.ip_address("168.63.129.16"),)
 _BLOCK_BYTES = 1 << 16
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "reelm"}
 _UNQUOTED = "%/:=&?~+!$,;'@()*[]"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -83,8 +84,8 @@ class Opener:
             for address in addresses:
                 self._check_address(address, parts)
             with _connected(parts, addresses, deadline) as connection:
-                path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
-                connection.request("GET", path, headers={"Accept-Encoding": "identity", "User-Agent": "reelm"})
+                wanted = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                connection.request("GET", quote(wanted, _UNQUOTED), headers=_HEADERS)
                 reply = connection.getresponse()
                 if reply.status in _REDIRECTS and reply.getheader("Location"):
                     return urljoin(url, str(reply.getheader("Location")))
