@@ -14,7 +14,6 @@ from reelm import media
 from reelm.errors import MediaError, ReelmError
 from reelm.types import Clip
 
-
 OTHERS = ("h264, B-frames.avi", "mpeg4, B-frames.avi", "h264, B-frames.ts", "h264, B-frames.flv",
           "mpeg2, B-frames.mpg", "wmv2.wmv", "moving, variable.gif", "moving.png", "moving, variable.webp",
           "h265, B-frames.mp4", "av1.mp4")

@@ -13,6 +13,7 @@ import numpy as np
 from reelm.errors import MediaError
 from reelm.media.index import SLACK_S, AudioTrack
 from reelm.media.limits import Deadline
+from reelm.media.source import track_of
 from reelm.media.time import Clock
 
 #: A jump of the sound's times up to this long is rounding of the container and is ignored.
@@ -30,7 +31,7 @@ def decode_sound(container: Any, track: AudioTrack, clock: Clock, start_s: float
     Gaps in the track's times become silence, and a note. Raises: MediaError if nothing of the track can be decoded;
     BudgetError when the time is over.
     """
-    stream = container.streams[track.stream]
+    stream = track_of(container, track.stream, deadline.where)
     if stream.codec_context is None:
         raise MediaError(f"the sound track's codec ({track.codec}) is not known here", where=deadline.where,
                          remedy="Convert the sound, or ask without it")

@@ -10,6 +10,7 @@ import numpy as np
 
 from reelm.errors import MediaError
 from reelm.media.index import VideoTrack
+from reelm.media.source import track_of
 
 #: Decoding this many packets further costs about as much as a seek (which refills the decoder).
 _SEEK_WORTH_PACKETS = 16
@@ -50,7 +51,7 @@ class Decoder:
     def _reopen(self) -> None:
         self.close()
         self._container = self._open()
-        self._stream = self._container.streams[self._track.stream]
+        self._stream = track_of(self._container, self._track.stream, self._container.name)
         if self._stream.codec_context is None:
             raise MediaError(f"the pictures' codec ({self._track.codec}) is not known here", where=self._container.name,
                              remedy="Convert the video, for example to H.264")

@@ -147,6 +147,16 @@ def open_container(content: Content, kind: str, frame_pixels: int, deadline: Dea
     return container
 
 
+def track_of(container: Any, number: int, where: str) -> Any:
+    """The track that the index found under this number.
+
+    Raises: MediaError if a damaged file shows fewer tracks when it is opened again.
+    """
+    if number >= len(container.streams):
+        raise MediaError("shows other tracks whenever it is opened", where=where, remedy="Copy or download it again")
+    return container.streams[number]
+
+
 def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:
     raise PolicyError(f"the file refers to another file ({url[:200]!r}), which is not opened",
                       remedy="Put everything into one file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from reelm.media.limits import Limits
 from reelm.media.picture import TRANSPARENT
 from reelm.media.source import PICTURES
 
+#: What Pillow's readers raise on damaged files, each plugin in its own way.
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, TypeError, ArithmeticError,
+            AssertionError, struct.error)
 _ORIENTATION = 0x0112
 
 
@@ -35,7 +39,7 @@ def opened(content: Content, form: str) -> Iterator[Any]:
                 yield picture
     except Pillow.DecompressionBombError as error:
         raise BudgetError(str(error).rstrip("."), where=content.name, remedy="Scale the picture down") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except _DAMAGED as error:
         raise MediaError(f"cannot be read as {form}: {error}", where=content.name,
                          remedy="Copy or download it again") from None
 
