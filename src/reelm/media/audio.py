@@ -13,7 +13,7 @@ import numpy as np
 from reelm.errors import MediaError
 from reelm.media.index import SLACK_S, AudioTrack
 from reelm.media.limits import Deadline
-from reelm.media.source import track_of
+from reelm.media.source import STOPPED, track_of
 from reelm.media.time import Clock
 
 #: A jump of the sound's times up to this long is rounding of the container and is ignored.
@@ -74,7 +74,7 @@ def _frames(container: Any, stream: Any, note: Callable[[str], None], deadline: 
                 yield from packet.decode()
             except (av.error.FFmpegError, ValueError):
                 failed += packet.size > 0
-    except (av.error.FFmpegError, OSError) as error:
+    except STOPPED as error:
         note(f"reading the sound stopped inside the file: {getattr(error, 'strerror', None) or error}")
     if failed:
         note(f"{failed} sound packet(s) could not be decoded")

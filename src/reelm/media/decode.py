@@ -10,7 +10,7 @@ import numpy as np
 
 from reelm.errors import MediaError
 from reelm.media.index import VideoTrack
-from reelm.media.source import track_of
+from reelm.media.source import STOPPED, track_of
 
 #: Decoding this many packets further costs about as much as a seek (which refills the decoder).
 _SEEK_WORTH_PACKETS = 16
@@ -129,7 +129,7 @@ class Decoder:
                 if packet.pts is not None:
                     self._position = self._place.get(packet.pts, self._position)
                 yield packet
-        except (av.error.FFmpegError, OSError) as error:
+        except STOPPED as error:
             self._note(f"reading stopped inside the file: {getattr(error, 'strerror', None) or error}")
 
     def _seek(self, key: int, place: int) -> Iterator[Any]:

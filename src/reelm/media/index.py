@@ -19,7 +19,7 @@ from reelm.errors import MediaError
 from reelm.media.content import Content
 from reelm.media.limits import Deadline, Limits
 from reelm.media.picture import TRANSPARENT, shape_of
-from reelm.media.source import open_container
+from reelm.media.source import STOPPED, open_container
 from reelm.media.time import Clock
 
 #: A file may end this much before its header's promise without a word: rounding, and a sound frame cut at the end.
@@ -187,7 +187,7 @@ def _read_all(container: Any, chosen: dict[int, _Packets], deadline: Deadline) -
             packets = chosen[packet.stream_index]
             packets.add(packet)
             _probe(packets, packet)
-    except (av.error.FFmpegError, OSError) as error:
+    except STOPPED as error:
         return str(getattr(error, "strerror", None) or error)
     return ""
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
@@ -21,7 +20,7 @@ from reelm.media.index import Index, VideoTrack, read_index
 from reelm.media.limits import Deadline, Limits
 from reelm.media.picture import TRANSPARENT, has_alpha, is_slanted, shape_of, to_rgb
 from reelm.media.slides import Slides, folder_slides, webp_slides
-from reelm.media.source import DEMUXERS, open_container, sniff
+from reelm.media.source import DEMUXERS, STOPPED, open_container, sniff
 from reelm.media.still import read_still
 from reelm.media.time import Clock, repeats, shown_at
 from reelm.types import Audio, Clip, Cue, Frames, MediaInfo
@@ -38,7 +37,7 @@ def _explained(where: str) -> Iterator[None]:
     except MemoryError:
         raise BudgetError("needs more memory than there is to decode", where=where,
                           remedy="Ask for less, or scale the file down") from None
-    except (av.error.FFmpegError, OSError, ValueError, ArithmeticError) as error:
+    except (*STOPPED, ValueError, ArithmeticError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"is damaged in a way that stops the decoder ({reason})", where=where,
                          remedy="Copy or download it again, or convert it") from None
@@ -273,7 +272,9 @@ class Reader:
                 got_tick[where] = got
         self._fill(rgb, got_tick, asked, info.source)
         times = {int(tick): float(second) for tick, second in zip(track.ticks, track.times_s, strict=True)}
-        at_s = np.array([times.get(int(tick), float("nan")) for tick in got_tick], dtype=np.float64)
+        # A damaged file may show pictures that its packets did not announce: their time is that of their tick.
+        beyond = self._index.clock.seconds(got_tick, track.base)
+        at_s = np.array([times.get(int(tick), own) for tick, own in zip(got_tick, beyond, strict=True)], np.float64)
         return Frames(rgb, at_s, repeats(got_tick))
 
     def _fill(self, rgb: np.ndarray, got_tick: np.ndarray, asked: np.ndarray, where: str) -> None:

@@ -46,6 +46,8 @@ _FOREIGN = tuple((re.compile(magic, re.DOTALL), name) for magic, name in (
     (rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", "HEIC"), (rb"%PDF", "PDF"), (rb"PK\x03\x04", "ZIP"),
     (rb"II\*\x00|MM\x00\*", "TIFF"), (rb"\x1f\x8b", "gzip"), (rb"\.RMF", "RealMedia"), (rb"#!AMR", "AMR"),
     (rb"\x00\x00\x01\xb3", "raw MPEG"), (rb"\x00?\x00\x00\x01[\x09\x40\x42\x46\x67]", "raw H.264 or H.265")))
+#: What ends the reading of packets inside a damaged file (PyAV: IndexError for a track that appears on the way).
+STOPPED = (av.error.FFmpegError, OSError, IndexError)
 _HEAD_BYTES = 4096
 _BUFFER_BYTES = 1 << 17
 

@@ -12,6 +12,7 @@ import av
 from reelm.errors import MediaError, PolicyError
 from reelm.media.content import Content
 from reelm.media.limits import Deadline
+from reelm.media.source import STOPPED
 from reelm.media.time import Clock
 from reelm.types import Clip, Cue
 
@@ -126,7 +127,7 @@ def _lines(container: Any, stream: Any, clock: Clock, note: Callable[[str], None
                 failed += 1
                 continue
             yield begin_s, float((packet.duration or 0) * packet.time_base), "\n".join(filter(None, said))
-    except (av.error.FFmpegError, OSError) as error:
+    except STOPPED as error:
         note(f"reading the subtitles stopped inside the file: {getattr(error, 'strerror', None) or error}")
     if failed:
         note(f"{failed} subtitle(s) could not be decoded")
