@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -25,18 +26,22 @@ reelm ask clip.mp4 "What moves, and where to?"
 
 reelm ask before.jpg after.jpg "What has changed?" --json
 
-The last argument is the question. `-` there reads it from stdin: echo "What is this?" | reelm ask clip.mp4 -
-(a file cannot come from stdin yet). The answer goes to stdout, everything about it to stderr.
+The last argument is the question. `-` stands for stdin, once: echo "What is this?" | reelm ask clip.mp4 -, or
+cat clip.mp4 | reelm ask - "What is this?". A folder of pictures is a video of 3 pictures per second (--folder-fps). A
+file whose name begins with a dash is written ./-clip.mp4. The answer goes to stdout, everything about it to stderr.
 """
 
 
 def ask(
     parts: Annotated[list[str], typer.Argument(
-        metavar="FILES... QUESTION", help="Videos, pictures or sounds, then the question; `-` reads it from stdin.")],
+        metavar="FILES... QUESTION",
+        help="Videos, pictures, sounds or folders of pictures, then the question; `-` reads one of them from stdin.")],
     start: Annotated[str | None, typer.Option(help="Begin here: seconds, or 1:02.5, in every file.")] = None,
     end: Annotated[str | None, typer.Option(help="Stop before here: seconds, or 1:15.")] = None,
     fps: Annotated[float | None, typer.Option(help="Look at this many frames per second.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Look at this many frames in all.")] = None,
+    folder_fps: Annotated[float | None, typer.Option(
+        help="So many pictures of a folder fill a second; 3 unless given.")] = None,
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Do not listen to the sound track.")] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest word.")] = 0.0,
@@ -55,7 +60,7 @@ def ask(
         raise UsageError(f"--fps must be above 0, got {fps:g}")
     if show_frames is not None and not show_frames.resolve().parent.is_dir():
         raise UsageError("the folder of --show-frames does not exist", where=str(show_frames))
-    clips, question = split(parts, _seconds("--start", start) or 0.0, _seconds("--end", end))
+    clips, question = split(parts, _seconds("--start", start) or 0.0, _seconds("--end", end), folder_fps)
     readable(clips)
     if seed is not None and temperature == 0:
         terminal.say("note: --seed changes nothing at temperature 0, the answer is the same every time")
@@ -77,10 +82,12 @@ def ask(
         sheets(show_frames, clips, reply)
 
 
-def split(parts: Sequence[str], start_s: float, end_s: float | None) -> tuple[list[Clip], str]:
-    """The files as clips, and the question, which is read from stdin when it is `-`.
+def split(parts: Sequence[str], start_s: float, end_s: float | None,
+          folder_fps: float | None = None) -> tuple[list[Clip], str]:
+    """The files as clips, and the question; one of them is read from stdin when it is `-`.
 
-    Raises: UsageError when either is missing, when a file is `-`, or when the question names an existing file.
+    Raises: UsageError when either is missing, when more than one is `-`, when the question names an existing file, or
+    when `folder_fps` is given without a folder.
     """
     from reelm.types import Clip
 
@@ -88,17 +95,35 @@ def split(parts: Sequence[str], start_s: float, end_s: float | None) -> tuple[li
     if not files:
         raise UsageError(f"there is a file or a question, but not both: {question!r}",
                          remedy='For example: reelm ask clip.mp4 "What happens?"')
-    if "-" in files:
-        raise UsageError("a file cannot come from stdin yet",
-                         remedy="Save it and name it; `-` as the last argument reads the question")
+    if parts.count("-") > 1:
+        raise UsageError(f"`-` stands {parts.count('-')} times, and stdin can be read only once",
+                         remedy="Name all but one: a file, or the question")
     if question == "-":
         question = sys.stdin.read().strip()
-    elif Path(question).is_file():
-        raise UsageError(f"the last argument must be the question, but {question} is a file",
+    elif os.path.exists(question):
+        raise UsageError(f"the last argument must be the question, but {question} is a file or folder",
                          remedy="Add the question, or read it from stdin with `-`")
     if not question.strip():
         raise UsageError("the question is empty")
-    return [Clip(source=file, start_s=start_s, end_s=end_s) for file in files], question
+    folders = [os.path.isdir(file) for file in files]
+    if folder_fps is not None and not any(folders):
+        raise UsageError("--folder-fps is given, but no folder of pictures", remedy="Leave it out")
+    return [Clip(from_stdin() if file == "-" else file, start_s, end_s, folder_fps if is_folder else None)
+            for file, is_folder in zip(files, folders, strict=True)], question
+
+
+def from_stdin() -> BinaryIO:
+    """The file that comes through stdin, kept so that it can be read more than once.
+
+    Raises: UsageError when nothing is piped in; BudgetError when it is too large.
+    """
+    from reelm import media
+
+    if sys.stdin.isatty():
+        raise UsageError("`-` reads a file from stdin, and nothing is piped into it",
+                         remedy='For example: cat clip.mp4 | reelm ask - "What happens?"')
+    stream: Any = sys.stdin
+    return media.spool(getattr(stream, "buffer", stream), name="standard input")
 
 
 def readable(clips: Sequence[Clip]) -> None:
@@ -130,7 +155,7 @@ def record(model: str, question: str, clips: Sequence[Clip], reply: Answer) -> d
     stop ("end", "length", "stop", "cancelled"), notes [sentences]. Fields may be added; a field that goes or changes
     its meaning raises `schema`. Seconds count from the start of the file; `end_s` null means the file's end.
     """
-    files = [{"source": str(clip.source), "start_s": clip.start_s, "end_s": clip.end_s, "used_s": list(times)}
+    files = [{"source": clip.name, "start_s": clip.start_s, "end_s": clip.end_s, "used_s": list(times)}
              for clip, times in zip(clips, reply.used_s, strict=True)]
     return {
         "schema": SCHEMA, "model": model, "question": question, "files": files, "text": reply.text,
@@ -167,6 +192,6 @@ def sheets(path: Path, clips: Sequence[Clip], reply: Answer) -> None:
             shown += 1
             target = path if shown == 1 else path.with_name(f"{path.stem}-{shown}{path.suffix}")
             media.contact_sheet(reader.frames(times or [0.0]), target)
-        terminal.say(f"frames of {clip.source}: {target}")
+        terminal.say(f"frames of {clip.name}: {target}")
     if not shown:
         terminal.say("note: the model saw no frames, so no sheet was written")

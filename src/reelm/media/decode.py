@@ -10,6 +10,7 @@ import numpy as np
 
 from reelm.errors import MediaError
 from reelm.media.index import VideoTrack
+from reelm.media.source import STOPPED, track_of
 
 #: Decoding this many packets further costs about as much as a seek (which refills the decoder).
 _SEEK_WORTH_PACKETS = 16
@@ -20,10 +21,12 @@ class Decoder:
     """Decodes single pictures of one file by tick; `note` receives every shortfall as a sentence.
 
     `open_container` gives the file, opened anew; it is called again only where the file cannot seek to its start.
+    `check` is called for every packet, and raises when the time is over.
     """
 
-    def __init__(self, open_container: Callable[[], Any], track: VideoTrack, note: Callable[[str], None]) -> None:
-        self._open, self._track, self._note = open_container, track, note
+    def __init__(self, open_container: Callable[[], Any], track: VideoTrack, note: Callable[[str], None],
+                 check: Callable[[], None]) -> None:
+        self._open, self._track, self._note, self._check = open_container, track, note, check
         self._container: Any = None
         self._stream: Any = None
         at = np.flatnonzero(track.key)
@@ -48,7 +51,7 @@ class Decoder:
     def _reopen(self) -> None:
         self.close()
         self._container = self._open()
-        self._stream = self._container.streams[self._track.stream]
+        self._stream = track_of(self._container, self._track.stream, self._container.name)
         if self._stream.codec_context is None:
             raise MediaError(f"the pictures' codec ({self._track.codec}) is not known here", where=self._container.name,
                              remedy="Convert the video, for example to H.264")
@@ -122,10 +125,11 @@ class Decoder:
         """The packets, while `_position` follows them."""
         try:
             for packet in packets:
+                self._check()
                 if packet.pts is not None:
                     self._position = self._place.get(packet.pts, self._position)
                 yield packet
-        except (av.error.FFmpegError, OSError) as error:
+        except STOPPED as error:
             self._note(f"reading stopped inside the file: {getattr(error, 'strerror', None) or error}")
 
     def _seek(self, key: int, place: int) -> Iterator[Any]:
