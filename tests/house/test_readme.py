@@ -13,9 +13,10 @@ import pytest
 from house.command import python, reelm
 from house.tree import ROOT
 from reelm.cli.model import tiny_parts
+from reelm.data.questions import ask
+from reelm.data.world import scene
 
 README = (ROOT / "README.md").read_text("utf-8")
-TRAINED = any((ROOT / "src/reelm/weights").rglob("*.safetensors"))
 NAMED_FILE = re.compile(r"`((?:src|docs|tests|examples|recipes)/[\w/.]*)`")
 
 
@@ -62,14 +63,16 @@ def test_the_first_screen_is_a_sentence_the_two_commands_and_the_output_of_the_d
     assert "<!-- demo: begin -->" in head
 
 
-@pytest.mark.skipif(not TRAINED, reason="reelm-tiny is not trained yet")
-def test_the_output_of_the_demo_was_filled_in() -> None:
+def test_the_output_of_the_demo_is_that_of_its_scene() -> None:
     (shown,) = blocks(README, "text")
-    assert "GOES HERE" not in shown and "?" in shown
+    staged = scene(7, "move", unseen=True)
+    for kind in ("object", "colour", "direction"):
+        question = ask(staged, kind, 7)
+        assert f"> {question.text}\n" in shown and f"(true answer: {question.answer})" in shown
 
 
 def test_files_that_the_documents_name_exist() -> None:
-    to_come = {"src/reelm/parts/samplers/ends.py"} | (set() if TRAINED else {"docs/results.md"})
+    to_come = {"src/reelm/parts/samplers/ends.py"}
     missing = []
     for document in ("README.md", "CONTRIBUTING.md", "docs/tour.md"):
         for name in NAMED_FILE.findall((ROOT / document).read_text("utf-8")):
