@@ -40,6 +40,8 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = False
+    #: What the reader of a published folder left aside or took from elsewhere, in sentences.
+    loading_notes: tuple[str, ...] = ()
 
     def __init__(self, config: ReelmConfig, *, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -122,6 +124,11 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
             if vision or audio:
                 raise UsageError("media given without mm_token_type_ids", remedy="Pass what the processor returned")
             return embeds
+        # Some language models multiply their inputs by a constant (Gemma). The library does it in the table of words;
+        # the official code ran it after media were laid in, so they are multiplied too.
+        scale = getattr(self.get_input_embeddings(), "embed_scale", None)
+        if scale is not None:
+            vision, audio = ([one * scale.to(one) for one in media] for media in (vision, audio))
         embeds = fuse.scatter(embeds, mm_token_type_ids, vision, VISION)
         return fuse.scatter(embeds, mm_token_type_ids, audio, AUDIO)
 
