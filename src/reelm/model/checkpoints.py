@@ -136,7 +136,8 @@ def _as_sentencepiece(tokenizer: Any, folder: Path) -> None:
     if differs() is None:
         return
     inner = tokenizer.backend_tokenizer
-    mark = [normalizers.Prepend("\u2581")] if pieces.encode("a") != pieces.encode("a", add_dummy_prefix=False) else []
+    marked = pieces.encode("a", out_type=str)[0].startswith("\u2581")
+    mark = [normalizers.Prepend("\u2581")] if marked else []
     inner.normalizer = normalizers.Sequence([*mark, normalizers.Replace(" ", "\u2581")])
     inner.pre_tokenizer = None
     if (text := differs()) is not None:
