@@ -27,7 +27,8 @@ class Options(TypedDict, total=False):
     `max_tokens` (256): longest answer. `temperature` (0: always the likeliest token), `top_p`, `top_k`, `seed`:
     sampling. `repetition_penalty` (that of the model's generation defaults, mostly 1: none) acts on answered tokens.
     `stop`: strings that end the answer and are left out of it. `frames` or `fps`: how many pictures of a clip, instead
-    of the model's own rule. `audio` (True): whether to listen. `cancel`: a threading.Event or a function; once set or true, the answer ends as it is.
+    of the model's own rule. `audio` (True): whether to listen. `cancel`: a threading.Event or a function; once set or
+    true, the answer ends as it is.
     """
 
     max_tokens: int

@@ -125,7 +125,7 @@ def tower_settings(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 #: Buffers that older libraries stored although they follow from the config.
-_DERIVED = re.compile(r".*(?:\.embeddings\.position_ids|\.rotary_emb\.inv_freq)")
+DERIVED = re.compile(r".*(?:\.embeddings\.position_ids|\.rotary_emb\.inv_freq)")
 _RULES = (
     (re.compile(r"model\.vision_tower\.vision_tower\.vision_model\.(.+)"), "vision_tower.tower."),
     (re.compile(r"model\.mm_projector\.(.+)"), "connector."),
@@ -160,7 +160,7 @@ def weights_from(weights: Mapping[str, Tensor], config: ReelmConfig) -> dict[str
     _check_experts(weights, config.text_config)
     mapped: dict[str, Tensor] = {}
     for key, value in weights.items():
-        if _DERIVED.fullmatch(key):
+        if DERIVED.fullmatch(key):
             continue
         name = key_from(key)
         if name in mapped and not torch.equal(mapped[name], value):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,19 +189,8 @@ def _fit_vocabulary(found: Published) -> None:
         found.flat["vocab_size"] = len(table)
 
 
-def shapes(found: Published) -> dict[str, tuple[int, ...]]:
-    """Shape of every weight under its official name."""
-    return {name: tuple(value.shape) for name, value in found.weights.items()}
-
-
 def owner(name: str) -> str:
     """The part that an official weight belongs to, for tables: language model, vision tower, projector …"""
     words = ((_TOWER, "vision tower"), (_AUDIO_TOWER, "audio tower"), ("model.mm_projector_a.", "audio projector"),
              ("model.mm_projector.", "projector"))
     return next((word for prefix, word in words if name.startswith(prefix)), "language model")
-
-
-def layers_in(names: Mapping[str, Any]) -> int:
-    """How many decoder layers these weights make."""
-    found = {int(match[1]) for name in names if (match := re.match(r"model\.layers\.(\d+)\.", name))}
-    return len(found)
