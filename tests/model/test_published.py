@@ -208,8 +208,8 @@ def test_an_image_is_encoded_once_with_the_result_of_repeating_it(tmp_path: Path
 
 
 def test_the_repetition_penalty_of_the_folder_acts_unless_the_caller_names_one(tmp_path: Path) -> None:
-    write_official_folder(*made.AV, tmp_path, generation={"repetition_penalty": 3.0})
+    write_official_folder(*made.AV, tmp_path, generation={"repetition_penalty": 9.0})
     lm = VideoLM(*load_folder(tmp_path))
-    own, none, same = (lm.answer(small.frames(8), "What?", max_tokens=12, **given).text for given in (
-        {}, {"repetition_penalty": 1.0}, {"repetition_penalty": 3.0}))
+    own, none, same = (lm.answer(small.frames(8), "What?", max_tokens=60, **given).text for given in (
+        {}, {"repetition_penalty": 1.0}, {"repetition_penalty": 9.0}))
     assert own == same != none

@@ -65,7 +65,7 @@ def need(config: Any, processor: ReelmProcessor, sketches: Sequence[Sketch], tex
     head = getattr(inner, "head_dim", None) or inner.hidden_size // inner.num_attention_heads
     cache = 2 * inner.num_hidden_layers * heads * head * (length + max_tokens) * item_bytes
     fill = length * (4 * inner.hidden_size + 3 * inner.intermediate_size) * item_bytes + inner.vocab_size * 8
-    if config._attn_implementation == "eager":
+    if inner._attn_implementation == "eager":
         fill += 2 * inner.num_attention_heads * length**2 * 4
     moments = [fill] + [_looking(processor, sketch.frames, item_bytes) for sketch in sketches if sketch.frames]
     moments += [_hearing(processor, count["audio"], item_bytes) for count in counts if count["audio"]]

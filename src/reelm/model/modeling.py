@@ -48,7 +48,7 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         self.vision_tower, self.connector = self._sense(config.vision_settings)
         self.audio_tower, self.audio_connector = self._sense(config.audio_settings)
         if language_model is None:
-            language_model = AutoModelForCausalLM.from_config(config.text_config)
+            language_model = _fresh(config.text_config)
         else:
             for module in language_model.modules():
                 module._is_hf_initialized = True  # type: ignore[assignment]  # post_init must not draw new weights
@@ -263,6 +263,13 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         """Writes config.json and safetensors with native keys, whatever layout the weights came from."""
         parent: Any = super()
         parent.save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
+
+
+def _fresh(config: Any) -> Any:
+    """A language model for a config. Some (Gemma 2 caps its attention) have no sdpa form; they run as eager."""
+    family = AutoModelForCausalLM._model_mapping[type(config)]
+    eager = config._attn_implementation in (None, "sdpa") and not family._supports_sdpa
+    return AutoModelForCausalLM.from_config(config, **({"attn_implementation": "eager"} if eager else {}))
 
 
 def refuse_incomplete(report: Any, where: str) -> None:
