@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import AutoConfig
 
@@ -69,10 +70,13 @@ def config_from(flat: Mapping[str, Any]) -> ReelmConfig:
                               remedy=f"Known: {', '.join(FAMILIES)}")
     text = {key: value for key, value in flat.items() if key not in _NOT_TEXT and not key.startswith("mm_")}
     system = VIDEOLLAMA2_SYSTEM if family in ("mistral", "mixtral") else None
-    return ReelmConfig(
-        text_config={"model_type": family, **text}, vision=_vision(flat), audio=_audio(flat),
-        layout={"kind": "chat", "system": system, "media_first": True, "newline_without_media": True},
-    )
+    layout = {"kind": "chat", "system": system, "media_first": True, "newline_without_media": True}
+    vision, audio = _vision(flat), _audio(flat)
+    try:
+        return ReelmConfig(text_config={"model_type": family, **text}, vision=vision, audio=audio, layout=layout)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise CheckpointError(f"no {family} language model: {str(error).splitlines()[-1].strip()}", where="config.json",
+                              remedy="The values contradict each other; fetch the file again") from None
 
 
 def _vision(flat: Mapping[str, Any]) -> dict[str, Any] | None:
