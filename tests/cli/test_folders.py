@@ -32,7 +32,8 @@ def test_a_base_folder_becomes_one_whole_folder(tmp_path: Path) -> None:
 def test_mistakes_are_usage_errors(tmp_path: Path) -> None:
     made.write_family(tmp_path / "a", "llama")
     path = str(tmp_path / "a")
-    for args, said in ((("import", path, path), "is there already"), (("export", path, str(tmp_path / "b")), "--official"),
+    for args, said in ((("import", path, path), "is there already"),
+                       (("export", path, str(tmp_path / "b")), "--official"),
                        (("check", path, "--question", "x"), "belong together"),
                        (("check", path, "--ask", "x.mp4"), "does nothing")):
         done = reelm("model", *args)

@@ -30,8 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("official")
     write_video(folder / "a.mp4", pictures(), 10, tone())
     write_video(folder / "mute.mp4", pictures(seed=2), 10)
-    PilImage.fromarray(pictures(1)[0] if np.asarray(pictures(1)[0]).shape[-1] == 3 else np.asarray(
-        pictures(1)[0]).transpose(1, 2, 0)).save(folder / "a.png")
+    PilImage.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(folder / "a.png")
     made.write_av(folder / "av")
     write_official_folder(*made.MISTRAL, folder / "seeing")
     return folder
@@ -95,8 +94,9 @@ def test_text_alone_and_conversations(place: Path, seeing: Any) -> None:
     turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "a ball"},
              {"role": "user", "content": "Which?"}]
     video = processor["video"](str(place / "a.mp4"))
-    assert mm_infer(video, turns, model, tokenizer, max_new_tokens=5) != mm_infer(
-        video, "Which?", model, tokenizer, max_new_tokens=5) or True
+    assert isinstance(mm_infer(video, turns, model, tokenizer, max_new_tokens=5), str)
+    assert mm_infer(video, turns[:1], model, tokenizer, max_new_tokens=5) == mm_infer(
+        video, "What?", model, tokenizer, max_new_tokens=5)
     with pytest.raises(UsageError, match="begins with the user"):
         mm_infer(video, turns[1:], model, tokenizer)
 
@@ -157,7 +157,7 @@ def test_options_that_the_official_code_ignores_are_errors(place: Path, av: Any,
 
 def test_the_default_length_ends_with_the_context(place: Path, seeing: Any) -> None:
     model, processor, tokenizer = seeing
-    model.config.text_config.max_position_embeddings = 420
+    model.config.text_config.max_position_embeddings = 520
     try:
         with pytest.warns(UserWarning, match="where the model's context ends"):
             mm_infer(None, "Hello?", model, tokenizer, modal="text")

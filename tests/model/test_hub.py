@@ -20,7 +20,7 @@ SHA = "0" * 40
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The two answers of a hub that pulling needs: what a repository holds, and a file of it."""
+    """The answers of a hub that pulling needs: what a repository holds, and a file of it."""
 
     root: Path
 
@@ -34,6 +34,9 @@ class Hub(BaseHTTPRequestHandler):
             if not folder.is_dir():
                 return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
             names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+            if "tree" in words:
+                return self._send(200, json.dumps([{"type": "file", "path": name, "oid": SHA, "size": 1}
+                                                   for name in names]).encode(), {"Content-Type": "application/json"})
             siblings = [{"rfilename": name} for name in names]
             return self._send(200, json.dumps({"id": "/".join(words[2:4]), "sha": SHA, "siblings": siblings,
                                                "private": False}).encode(), {"Content-Type": "application/json"})

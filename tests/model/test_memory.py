@@ -1,4 +1,4 @@
-"""A question that does not fit is refused with numbers and the smallest change that fits, before anything is decoded."""
+"""A question that does not fit is refused with numbers and the smallest change that fits, before decoding."""
 
 from __future__ import annotations
 

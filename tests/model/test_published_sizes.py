@@ -99,7 +99,8 @@ def test_language_model_and_towers_have_the_published_names(size: tuple[str, dic
     hidden, inner, layers = flat["hidden_size"], flat["intermediate_size"], flat["num_hidden_layers"]
     head = hidden // flat["num_attention_heads"]
     last = f"model.layers.{layers - 1}."
-    expected = {"model.embed_tokens.weight": (flat["vocab_size"], hidden), "lm_head.weight": (flat["vocab_size"], hidden),
+    words = (flat["vocab_size"], hidden)
+    expected = {"model.embed_tokens.weight": words, "lm_head.weight": words,
                 "model.norm.weight": (hidden,), f"{last}self_attn.q_proj.weight": (hidden, hidden),
                 f"{last}self_attn.k_proj.weight": (flat["num_key_value_heads"] * head, hidden),
                 f"{last}post_attention_layernorm.weight": (hidden,)}

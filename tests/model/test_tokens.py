@@ -37,7 +37,8 @@ def pieces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, sentencepiec
     """A folder with a tokenizer.model of Mistral's kind, trained here: BPE, bytes for the unknown, a mark in front."""
     folder = tmp_path_factory.mktemp("pieces")
     draw, out = random.Random(0), io.BytesIO()
-    words = "the red ball enters from the left what colour is it INST [INST] [/INST] system 0 1 2 3 . , ? ' <<SYS>>".split()
+    words = ("the", "red", "ball", "enters", "from", "left", "what", "colour", "INST", "[INST]", "[/INST]", "system",
+             "0", "1", ".", ",", "?", "'", "<<SYS>>")
     lines = (" ".join(draw.choice(words) for _ in range(12)) for _ in range(300))
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=lines, model_writer=out, vocab_size=380, model_type="bpe", byte_fallback=True,
@@ -117,8 +118,8 @@ def test_the_prompt_of_the_qwen2_family_is_the_published_one(tmp_path: Path) -> 
     small.tokenizer(QWEN2).save_pretrained(tmp_path)
     for medium in (small.image(), small.sound()):
         assert said(tmp_path, medium, "What is it?") == (
-            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<media>\nWhat is it?<|im_end|>\n"
-            "<|im_start|>assistant\n")
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+            "<|im_start|>user\n<media>\nWhat is it?<|im_end|>\n<|im_start|>assistant\n")
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "phi3"])

@@ -267,7 +267,7 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
 
 def _fresh(config: Any) -> Any:
     """A language model for a config. Some (Gemma 2 caps its attention) have no sdpa form; they run as eager."""
-    family = AutoModelForCausalLM._model_mapping[type(config)]
+    family: Any = AutoModelForCausalLM._model_mapping[type(config)]
     eager = config._attn_implementation in (None, "sdpa") and not family._supports_sdpa
     return AutoModelForCausalLM.from_config(config, **({"attn_implementation": "eager"} if eager else {}))
 
