@@ -17,7 +17,7 @@ from house.command import Done, environment, python, reelm
 from reelm.errors import BudgetError, CheckpointError, MediaError, PolicyError, ReelmError, UsageError
 
 VERBS = (("ask",), ("demo",), ("parts",), ("doctor",), ("model",), ("model", "list"), ("model", "show"),
-         ("model", "pull"))
+         ("model", "pull"), ("model", "check"), ("model", "import"), ("model", "export"))
 HEAVY = {"torch", "transformers", "av", "accelerate", "safetensors"}
 PROBE = """
 import sys

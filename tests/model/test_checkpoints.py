@@ -16,7 +16,8 @@ from model.official_folder import write_official_folder, write_weights
 from parity_root import FIXTURES
 from reelm.errors import CheckpointError, PolicyError, ReelmError, UsageError
 from reelm.model import AudioVideo, ReelmModel, Sketch
-from reelm.model.checkpoints import load_folder, read_config
+from reelm.model.checkpoints import load_folder
+from reelm.model.files import read_config
 from reelm.model.official import TOWERS, config_from
 from reelm.parts.layouts.chat import VIDEOLLAMA2_SYSTEM
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reelm.cli import ask, demo, doctor, failures, model, parts
+from reelm.cli import ask, demo, doctor, failures, folders, model, parts
 from reelm.cli.failures import guarded
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models = typer.Typer(help="List, describe and fetch models.", no_args_is_help=True)
+models = typer.Typer(help="List, describe, fetch, check and convert models.", no_args_is_help=True)
 
 
 def _version(asked: bool) -> None:
@@ -46,6 +46,9 @@ app.command("doctor")(guarded(doctor.doctor))
 models.command("list")(guarded(model.list_models))
 models.command("show")(guarded(model.show))
 models.command("pull")(guarded(model.pull))
+models.command("check")(guarded(folders.check))
+models.command("import")(guarded(folders.import_folder))
+models.command("export")(guarded(folders.export_folder))
 app.add_typer(models, name="model")
 
 if __name__ == "__main__":

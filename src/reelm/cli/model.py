@@ -95,15 +95,20 @@ def describe(lm: VideoLM, frames: int | None) -> dict[str, Any]:
 
 
 def pull(
-    name: Annotated[str, typer.Argument(help="So far only reelm-tiny is fetched; others are folders.")] = TINY,
+    name: Annotated[str, typer.Argument(help="reelm-tiny, or the hub id of a published model (OWNER/NAME).")] = TINY,
 ) -> None:
     """Fetch what a model needs into the cache; does nothing when it is there."""
     if name in RANDOM or name.startswith("random:"):
         terminal.say(f"{name} is made on the spot, nothing to fetch")
         return
     if name != TINY:
-        raise UsageError(f"cannot fetch {name!r}",
-                         remedy=f"Only {TINY} is fetched by name; other models are folders: reelm ask -m FOLDER …")
+        from reelm.model import hub
+
+        if not hub.is_hub_id(name):
+            raise UsageError(f"cannot fetch {name!r}", remedy=f"Give {TINY} or a hub id, OWNER/NAME; a folder needs no "
+                             "fetching: reelm ask -m FOLDER …")
+        terminal.say(f"{name} is in {hub.pull(name, terminal.say)}")
+        return
     if None in tiny_parts().values():
         from reelm.model.sources import VISION, fetch
         from reelm.model.tiny import language_folder

@@ -25,16 +25,17 @@ class Options(TypedDict, total=False):
     """Keyword arguments of `answer`, `stream` and `answer_many`.
 
     `max_tokens` (256): longest answer. `temperature` (0: always the likeliest token), `top_p`, `top_k`, `seed`:
-    sampling. `repetition_penalty` (1: none) acts on answered tokens. `stop`: strings that end the answer and are left
-    out of it. `frames` or `fps`: how many pictures of a clip, instead of the model's own rule. `audio` (True): whether
-    to listen. `cancel`: a threading.Event or a function; once set or true, the answer ends as it is.
+    sampling. `repetition_penalty` (that of the model's generation defaults, mostly 1: none) acts on answered tokens.
+    `stop`: strings that end the answer and are left out of it. `frames` or `fps`: how many pictures of a clip, instead
+    of the model's own rule. `audio` (True): whether to listen. `cancel`: a threading.Event or a function; once set or
+    true, the answer ends as it is.
     """
 
     max_tokens: int
     temperature: float
     top_p: float
     top_k: int
-    repetition_penalty: float
+    repetition_penalty: float | None
     seed: int | None
     stop: tuple[str, ...]
     frames: int | None
@@ -51,7 +52,7 @@ class Ask:
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
-    repetition_penalty: float = 1.0
+    repetition_penalty: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
     frames: int | None = None
@@ -63,9 +64,10 @@ class Ask:
     def choice(self) -> Choice:
         return Choice(self.frames, self.fps, self.audio)
 
-    @property
-    def sampling(self) -> Sampling:
-        return Sampling(self.temperature, self.top_p, self.top_k, self.repetition_penalty, self.seed)
+    def sampling(self, own_penalty: float = 1.0) -> Sampling:
+        """How tokens are chosen; `own_penalty` is the model's, for a caller who names none."""
+        penalty = own_penalty if self.repetition_penalty is None else self.repetition_penalty
+        return Sampling(self.temperature, self.top_p, self.top_k, penalty, self.seed)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Model folders on disk, ours and published ones: complete or refused, safetensors only."""
+"""Model folders on disk, ours and published ones: complete or refused."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from tokenizers import normalizers
 from transformers import AutoTokenizer, GenerationConfig
 
-from reelm.errors import CheckpointError, PolicyError
+from reelm.errors import CheckpointError
 from reelm.model import official
+from reelm.model.files import read_config, weight_files
 from reelm.model.modeling import ReelmModel
 from reelm.model.processing import ReelmProcessor
+from reelm.model.published import Published, gather
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+#: Texts that tell one way of cutting words from another: where spaces and line breaks begin, are doubled, or end.
+_PROBES = ("\n", " ", "a", "\nWhat is it?", "  two  blanks \n\n", "[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\n",
+           " [/INST]", "0:02 caf\u00e9 \u4e2d \U0001f642")
 
 
 def load_folder(folder: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto",
@@ -49,16 +50,21 @@ def load_native(folder: str | Path, *, device: str = "cpu", dtype: str | torch.d
 
 def load_official(folder: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto",
                   attn: str = "sdpa") -> tuple[ReelmModel, ReelmProcessor]:
-    """A published VideoLLaMA 2 folder: flat config, towers inside the weights, tokenizer, generation defaults.
+    """A published VideoLLaMA 2 folder in any of its forms: whole, `-Base` (projector only), LoRA, with sound or not.
 
     Weights go through a plain key map; all must be there and all must be used. `dtype="auto"` keeps the stored one.
 
     Source: layout of the published checkpoints; logits and greedy tokens agree, tests/model/test_checkpoints.py.
     """
-    config = official.config_from(read_config(folder))
-    weights = read_weights(folder)
+    return build(gather(folder), folder, device=device, dtype=dtype, attn=attn)
+
+
+def build(found: Published, folder: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto",
+          attn: str = "sdpa") -> tuple[ReelmModel, ReelmProcessor]:
+    """Model and processor of a gathered checkpoint; `model.loading_notes` says what was left aside or supplied."""
+    config = official.config_from(found.flat)
     try:
-        mapped = official.weights_from(weights, config)
+        mapped = official.weights_from(found.weights, config)
     except CheckpointError as error:
         raise CheckpointError(error.what, where=str(folder), remedy=error.remedy) from None
     if dtype == "auto":
@@ -68,72 +74,10 @@ def load_official(folder: str | Path, *, device: str = "cpu", dtype: str | torch
                                            attn_implementation=attn)
     except CheckpointError as error:
         raise CheckpointError(official.in_official_words(error.what), where=str(folder), remedy=error.remedy) from None
-    model.generation_config = generation_defaults(folder, config)
-    return model.to(device).eval(), ReelmProcessor.of(config, read_tokenizer(folder, config))
-
-
-def read_config(folder: str | Path) -> dict[str, Any]:
-    """config.json as a dict.
-
-    Raises: CheckpointError when it is missing or no JSON object.
-    """
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise CheckpointError("no config.json", where=str(folder), remedy="Give the folder of a model")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"no JSON: {error}", where=str(path)) from None
-    if not isinstance(settings, dict):
-        raise CheckpointError("not a JSON object", where=str(path))
-    return settings
-
-
-def weight_files(folder: str | Path) -> list[Path]:
-    """The safetensors files that make up the weights: one, or all that the index names.
-
-    Raises: PolicyError when there are only pickles; CheckpointError when a file is missing.
-    """
-    folder = Path(folder)
-    if (folder / INDEX).is_file():
-        names = sorted(set(_index(folder).values()))
-    elif (folder / SINGLE).is_file():
-        names = [SINGLE]
-    else:
-        pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-        if pickles:
-            raise PolicyError(f"weights only as pickles: {', '.join(pickles)}", where=str(folder),
-                              remedy="A pickle can run code when read; convert it to safetensors")
-        raise CheckpointError(f"neither {SINGLE} nor {INDEX}", where=str(folder), remedy="Fetch the whole folder")
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise CheckpointError(f"missing files: {', '.join(missing)}", where=str(folder),
-                              remedy="Fetch the whole folder")
-    return [folder / name for name in names]
-
-
-def read_weights(folder: str | Path) -> dict[str, Tensor]:
-    """Every tensor of the weight files; what the index promises and what the shards hold must be the same.
-
-    Raises: CheckpointError that names a weight which is missing, doubled, or not in the index.
-    """
-    weights: dict[str, Tensor] = {}
-    for path in weight_files(folder):
-        try:
-            shard = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"unreadable: {error}", where=str(path), remedy="Fetch the file again") from None
-        doubled = sorted(set(shard) & set(weights))
-        if doubled:
-            raise CheckpointError(f"weight {doubled[0]!r} stands in two shards", where=str(path))
-        weights |= shard
-    if (Path(folder) / INDEX).is_file():
-        promised = set(_index(Path(folder)))
-        for names, said in ((promised - set(weights), "missing"), (set(weights) - promised, "extra")):
-            if names:
-                raise CheckpointError(f"{said} weight {sorted(names)[0]!r} ({len(names)} in all)",
-                                      where=str(Path(folder) / INDEX), remedy="Index and shards must belong together")
-    return weights
+    model.generation_config = generation_defaults(found.text_folder("generation_config.json"), config)
+    model.loading_notes = tuple(found.notes)
+    tokenizer = read_tokenizer(found.text_folder("tokenizer.json", "tokenizer.model"), config)
+    return model.to(device).eval(), ReelmProcessor.of(config, tokenizer)
 
 
 def generation_defaults(folder: str | Path, config: Any) -> GenerationConfig:
@@ -154,17 +98,51 @@ def read_tokenizer(folder: str | Path, config: Any) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"no readable tokenizer: {error}", where=str(folder),
                               remedy="It needs tokenizer.json or tokenizer.model, and tokenizer_config.json") from None
+    _as_sentencepiece(tokenizer, Path(folder))
     if not tokenizer.chat_template:
         raise CheckpointError("the tokenizer has no chat template", where=str(folder),
                               remedy="Add chat_template to tokenizer_config.json")
+    # The library's tokenizer classes add tokens of their own; only one that a prompt can hold must have its row.
+    rows = config.text_config.vocab_size
+    written = (tokenizer.bos_token, tokenizer.eos_token)
+    for token, index in tokenizer.get_vocab().items():
+        if index >= rows and (token in written or token in tokenizer.chat_template):
+            raise CheckpointError(f"token {token!r} is number {index}, the model knows {rows} words",
+                                  where=str(folder), remedy="Tokenizer and weights must belong together")
     return tokenizer
 
 
-def _index(folder: Path) -> dict[str, str]:
+def _as_sentencepiece(tokenizer: Any, folder: Path) -> None:
+    """Makes a tokenizer with a `tokenizer.model` cut every text as SentencePiece itself does.
+
+    The official code cuts with SentencePiece, chunk by chunk, each chunk marked as the start of a word. The library's
+    own reading of such a folder leaves the mark out for some model types, and does not double it before a blank for
+    others; either changes the prompt without a word.
+
+    Raises: CheckpointError when they still differ, with the text.
+    """
+    path = folder / "tokenizer.model"
+    if not path.is_file():
+        return
     try:
-        return dict(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"no usable index: {error!r}", where=str(folder / INDEX)) from None
+        pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        raise CheckpointError(f"no SentencePiece model: {error}", where=str(path)) from None
+
+    def differs() -> str | None:
+        return next((text for text in _PROBES
+                     if tokenizer(text, add_special_tokens=False)["input_ids"] != pieces.encode(text)), None)
+
+    if differs() is None:
+        return
+    inner = tokenizer.backend_tokenizer
+    marked = pieces.encode("a", out_type=str)[0].startswith("\u2581")
+    mark = [normalizers.Prepend("\u2581")] if marked else []
+    inner.normalizer = normalizers.Sequence([*mark, normalizers.Replace(" ", "\u2581")])
+    inner.pre_tokenizer = None
+    if (text := differs()) is not None:
+        raise CheckpointError(f"the tokenizer cuts {text!r} other than tokenizer.model", where=str(folder),
+                              remedy="tokenizer.json and tokenizer.model must belong together")
 
 
 def _agree(model: ReelmModel, processor: ReelmProcessor, folder: str | Path) -> None:

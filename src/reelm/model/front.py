@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reelm.errors import BudgetError, ReelmError, UsageError
+from reelm.model import memory
 from reelm.model.asking import AnswerStream, Ask, Listener, Options, Prepared
 from reelm.model.engine import CANCELLED, Engine, Request
 from reelm.model.modeling import ReelmModel
@@ -18,10 +19,11 @@ from reelm.model.perceive import joined, perceive
 from reelm.model.prefix import Prefix, Shelf
 from reelm.model.processing import AudioVideo, Plan, ReelmProcessor, Sketch
 from reelm.model.sensing import Choice, Clock, Look, Medium, Seen, Senses
+from reelm.model.taps import Taps
 from reelm.types import AUDIO, VISION, Answer, Audio, Frames, Message, Part, Tokens
 
 
-class VideoLM:
+class VideoLM(Taps):
     """A model with its processor, ready to be asked.
 
     What was decoded, encoded and prefilled is kept (`keep_bytes` in all, the longest unused goes first), so a second
@@ -29,9 +31,11 @@ class VideoLM:
     computed again. A file that changed is another medium. After changing weights call `forget()`. One thread at a time.
     """
 
-    def __init__(self, model: ReelmModel, processor: ReelmProcessor, name: str = "", keep_bytes: int = 1 << 30) -> None:
+    def __init__(self, model: ReelmModel, processor: ReelmProcessor, name: str = "", keep_bytes: int = 1 << 30,
+                 memory_bytes: int | None = None) -> None:
         self.model, self.processor, self.name = model.eval(), processor, name
         self.engine = Engine(model.language_model, _eos_ids(model, processor), self._decode)
+        self.memory_bytes = memory_bytes
         self._senses = Senses(processor)
         self._shelf: Shelf[Seen | Prefix] = Shelf(keep_bytes)
 
@@ -87,7 +91,7 @@ class VideoLM:
         Raises: UsageError for conflicting options, which would concern every item.
         """
         ask = Ask(**options)
-        _ = ask.choice, ask.sampling
+        _ = ask.choice, ask.sampling()
         results: dict[int, Answer | ReelmError] = {}
         running: dict[int, AnswerStream] = {}
         places: list[int] = []  # of the items that became requests, in the order of Event.key
@@ -121,6 +125,9 @@ class VideoLM:
              ) -> dict[str, Any]:
         """Token counts of a prompt before anything is decoded: {"text", "vision", "audio", "total", "exact", "media"}.
 
+        Raises: BudgetError, with the smallest change that fits, when the prompt and an answer of usual length need more
+        memory than is free (or than `memory_bytes`).
+
         Files are opened to read their index only. Text and vision are exact. Sound in a file is counted by the length
         of the clip; "exact" is False when its track may be shorter and the model's count depends on its length.
         """
@@ -128,6 +135,7 @@ class VideoLM:
         with ExitStack() as stack:
             looks = [self._senses.look(part, choice, stack) for part in _media(parts)]
             plan = self._laid_out(parts, looks)
+            self._affordable(plan, looks, Ask().max_tokens)
             media = [{"vision": cell.vision, "audio": cell.audio, "frames": look.sketch.frames,
                       "at_s": [] if look.at_s is None else look.at_s.tolist(), "notes": list(look.notes)}
                      for cell, look in zip(plan.cells, looks, strict=True)]
@@ -145,6 +153,26 @@ class VideoLM:
 
     # --- inside ------------------------------------------------------------------------------------------------
 
+    @property
+    def _own_penalty(self) -> float:
+        """The repetition penalty of the model's generation defaults; published Qwen2 models were asked with 1.05."""
+        return float(getattr(self.model.generation_config, "repetition_penalty", None) or 1.0)
+
+    def _prompt(self, parts: Sequence[Part], choice: Choice, max_tokens: int) -> tuple[Plan, list[Seen], Tensor]:
+        seen, plan = self._see(parts, choice, Clock(), max_tokens)
+        with torch.inference_mode():
+            return plan, seen, self._embeds(plan, seen)
+
+    def _affordable(self, plan: Plan, media: Sequence[Look | Seen], max_tokens: int) -> None:
+        """Raises BudgetError, with the smallest change that fits, when the question needs more memory than is free."""
+        text, item = plan.counts["text"], self.model.get_input_embeddings().weight.element_size()
+
+        def count(sketches: Sequence[Sketch], tokens: int) -> memory.Need:
+            return memory.need(self.model.config, self.processor, sketches, text, tokens, item)
+
+        free = memory.free_bytes(self.device) if self.memory_bytes is None else self.memory_bytes
+        memory.afford(count, [one.sketch for one in media], max_tokens, free)
+
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self.processor.tokenizer.decode(list(ids), skip_special_tokens=True,
                                                    clean_up_tokenization_spaces=False))
@@ -153,9 +181,8 @@ class VideoLM:
         if isinstance(parts, str) or not parts:
             raise UsageError("a question needs at least one part", remedy='For example answer(Clip("a.mp4"), "What?")')
         clock = Clock()
-        sampling, choice = ask.sampling, ask.choice
+        sampling, choice = ask.sampling(self._own_penalty), ask.choice
         seen, plan = self._see(parts, choice, clock, ask.max_tokens)
-        assert plan is not None
         marks = _marks(plan, seen)
         with clock("prefill"), torch.inference_mode():
             embeds = self._embeds(plan, seen)
@@ -173,7 +200,9 @@ class VideoLM:
                 with clock("open"):
                     kept = self._shelf.get(self._senses.key(medium, choice))
                     found.append(kept if isinstance(kept, Seen) else self._senses.look(medium, choice, stack))
-            self._fits(self._laid_out(parts, found), max_tokens)
+            plan = self._laid_out(parts, found)
+            self._fits(plan, max_tokens)
+            self._affordable(plan, found, max_tokens)
             seen: dict[Hashable, Seen] = {}
             for one in found:
                 if one.key not in seen:

@@ -7,7 +7,12 @@ from pathlib import Path
 import torch
 
 from reelm.errors import CheckpointError, UsageError
+from reelm.model.config import part_of
+from reelm.model.files import INDEX, SINGLE, shapes_of
 from reelm.model.front import VideoLM
+from reelm.model.hub import is_hub_id, locate
+from reelm.model.lowbit import quantise
+from reelm.model.memory import afford_weights, free_bytes
 from reelm.model.modeling import ReelmModel
 from reelm.model.processing import ReelmProcessor
 
@@ -15,20 +20,45 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def load(name: str | Path = "reelm-tiny", device: str = "auto", dtype: str = "auto", attn: str = "sdpa",
-         keep_bytes: int = 1 << 30) -> VideoLM:
-    """A model to ask, by name ("reelm-tiny", "random") or folder (ours, or a published VideoLLaMA 2 folder).
+         keep_bytes: int = 1 << 30, *, bits: int | None = None, hear_s: float | None = None,
+         memory_bytes: int | None = None) -> VideoLM:
+    """A model to ask, by name ("reelm-tiny", "random"), folder (ours, or a published VideoLLaMA 2 folder) or the hub id
+    of a model that was pulled.
 
     `device` "auto" takes CUDA when there is one, else the CPU. `dtype` "auto": bfloat16 on CUDA and on processors with
     bfloat16 matrix units, else float32; or "float32", "bfloat16", "float16". `attn`: "sdpa" or "eager". `keep_bytes`:
-    memory for what earlier questions leave to later ones. "random" is a tiny model with random weights to try the
-    machinery, "random:mistral" has another language model, "random:av" hears as well, "random:qwen2+av" does both.
+    memory for what earlier questions leave to later ones. `bits` 8 or 4 stores language model and connectors in fewer
+    bits. `hear_s`: hear all of a sound up to so many seconds, instead of the stretches that a published model was
+    trained on. `memory_bytes`: refuse what needs more than this; without it, more than the device has free.
+    "random" is a tiny model with random weights to try the machinery, "random:mistral" has another language model,
+    "random:av" hears as well, "random:qwen2+av" does both.
 
-    Raises: CheckpointError for an unknown name or an incomplete folder; UsageError for an unknown device or dtype.
+    Raises: CheckpointError for an unknown name or an incomplete folder; UsageError for an unknown device or dtype;
+    BudgetError, before weights are read, when they do not fit.
     """
     where = device_of(device)
     number = dtype_of(dtype, where)
-    model, processor = _load(str(name), where, number, attn)
-    return VideoLM(model, processor, str(name), keep_bytes)
+    free = free_bytes(where) if memory_bytes is None else memory_bytes
+    model, processor = _load(str(name), torch.device("cpu") if bits else where, number, attn, bits, free)
+    if bits:
+        quantise(model, bits, where)
+    if hear_s is not None:
+        processor = hear_all(model, processor, hear_s)
+    return VideoLM(model, processor, str(name), keep_bytes, memory_bytes)
+
+
+def hear_all(model: ReelmModel, processor: ReelmProcessor, seconds: float) -> ReelmProcessor:
+    """A processor under which the model hears the whole of a sound, up to `seconds`, with or without pictures.
+
+    Raises: UsageError when the model does not hear, or its encoder hears whatever it is given.
+    """
+    config = model.config
+    if config.audio is None:
+        raise UsageError("hear_s does nothing: this model does not hear")
+    encoder = {**config.audio["encoder"], "window": "whole", "max_seconds": seconds}
+    part_of("encoder", encoder)
+    config.audio = {**config.audio, "encoder": encoder, "of_video": {}}
+    return ReelmProcessor.of(config, processor.tokenizer)
 
 
 def device_of(device: str) -> torch.device:
@@ -69,7 +99,8 @@ def _has_amx() -> bool:
         return False
 
 
-def _load(name: str, device: torch.device, dtype: torch.dtype, attn: str) -> tuple[ReelmModel, ReelmProcessor]:
+def _load(name: str, device: torch.device, dtype: torch.dtype, attn: str, bits: int | None, free: int
+          ) -> tuple[ReelmModel, ReelmProcessor]:
     if name == "reelm-tiny":
         from reelm.model.tiny import load_tiny
 
@@ -81,9 +112,12 @@ def _load(name: str, device: torch.device, dtype: torch.dtype, attn: str) -> tup
         model.to(dtype)  # type: ignore[arg-type]  # transformers' wrapper of `to` hides its arguments
         model.to(device)  # type: ignore[arg-type]
         return model, processor
-    if Path(name).is_dir():
-        from reelm.model.checkpoints import load_folder
+    if not Path(name).is_dir() and not is_hub_id(name):
+        raise CheckpointError(f"no model and no folder is called {name!r}", remedy="Known: reelm-tiny, random, "
+                              "random:av, random:<llama|mistral|mixtral|qwen2>, or the path of a model folder")
+    from reelm.model.checkpoints import load_folder
 
-        return load_folder(name, device=str(device), dtype=dtype, attn=attn)
-    raise CheckpointError(f"no model and no folder is called {name!r}", remedy="Known: reelm-tiny, random, random:av, "
-                          "random:<llama|mistral|mixtral|qwen2>, or the path of a model folder")
+    folder = locate(name)
+    if any((folder / file).is_file() for file in (SINGLE, INDEX)):
+        afford_weights(shapes_of(folder), dtype.itemsize, bits, free, name)
+    return load_folder(folder, device=str(device), dtype=dtype, attn=attn)

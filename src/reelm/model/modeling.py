@@ -40,13 +40,15 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = False
+    #: What the reader of a published folder left aside or took from elsewhere, in sentences.
+    loading_notes: tuple[str, ...] = ()
 
     def __init__(self, config: ReelmConfig, *, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.vision_tower, self.connector = self._sense(config.vision_settings)
         self.audio_tower, self.audio_connector = self._sense(config.audio_settings)
         if language_model is None:
-            language_model = AutoModelForCausalLM.from_config(config.text_config)
+            language_model = _fresh(config.text_config)
         else:
             for module in language_model.modules():
                 module._is_hf_initialized = True  # type: ignore[assignment]  # post_init must not draw new weights
@@ -122,6 +124,11 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
             if vision or audio:
                 raise UsageError("media given without mm_token_type_ids", remedy="Pass what the processor returned")
             return embeds
+        # Some language models multiply their inputs by a constant (Gemma). The library does it in the table of words;
+        # the official code ran it after media were laid in, so they are multiplied too.
+        scale = getattr(self.get_input_embeddings(), "embed_scale", None)
+        if scale is not None:
+            vision, audio = ([one * scale.to(one) for one in media] for media in (vision, audio))
         embeds = fuse.scatter(embeds, mm_token_type_ids, vision, VISION)
         return fuse.scatter(embeds, mm_token_type_ids, audio, AUDIO)
 
@@ -256,6 +263,13 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         """Writes config.json and safetensors with native keys, whatever layout the weights came from."""
         parent: Any = super()
         parent.save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
+
+
+def _fresh(config: Any) -> Any:
+    """A language model for a config. Some (Gemma 2 caps its attention) have no sdpa form; they run as eager."""
+    family: Any = AutoModelForCausalLM._model_mapping[type(config)]
+    eager = config._attn_implementation in (None, "sdpa") and not family._supports_sdpa
+    return AutoModelForCausalLM.from_config(config, **({"attn_implementation": "eager"} if eager else {}))
 
 
 def refuse_incomplete(report: Any, where: str) -> None:

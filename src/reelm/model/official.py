@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
+from transformers import AutoConfig
 
 from reelm.errors import CheckpointError
 from reelm.model.config import ReelmConfig
@@ -17,7 +19,8 @@ from reelm.parts.layouts.chat import VIDEOLLAMA2_SYSTEM
 
 #: Official model_type -> kind of the language model.
 FAMILIES = {"videollama2": "mistral", "videollama2_mistral": "mistral", "videollama2_mixtral": "mixtral",
-            "videollama2_qwen2": "qwen2", "videollama2_llama": "llama"}
+            "videollama2_qwen2": "qwen2", "videollama2_llama": "llama", "videollama2_gemma2": "gemma2",
+            "videollama2_phi3": "phi3"}
 
 #: Towers whose architecture published folders leave out of config.json, by the exact name they write.
 TOWERS: dict[str, dict[str, Any]] = {
@@ -67,10 +70,13 @@ def config_from(flat: Mapping[str, Any]) -> ReelmConfig:
                               remedy=f"Known: {', '.join(FAMILIES)}")
     text = {key: value for key, value in flat.items() if key not in _NOT_TEXT and not key.startswith("mm_")}
     system = VIDEOLLAMA2_SYSTEM if family in ("mistral", "mixtral") else None
-    return ReelmConfig(
-        text_config={"model_type": family, **text}, vision=_vision(flat), audio=_audio(flat),
-        layout={"kind": "chat", "system": system, "media_first": True, "newline_without_media": True},
-    )
+    layout = {"kind": "chat", "system": system, "media_first": True, "newline_without_media": True}
+    vision, audio = _vision(flat), _audio(flat)
+    try:
+        return ReelmConfig(text_config={"model_type": family, **text}, vision=vision, audio=audio, layout=layout)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise CheckpointError(f"no {family} language model: {str(error).splitlines()[-1].strip()}", where="config.json",
+                              remedy="The values contradict each other; fetch the file again") from None
 
 
 def _vision(flat: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -104,6 +110,26 @@ def _audio(flat: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"encoder": encoder, "connector": connector, "rate_hz": 16000, "of_video": {"window": "official_video"}}
 
 
+def tower_settings(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The `vision_config` of a tower folder: the picture half of a CLIP or SigLIP config, or the config itself.
+
+    Raises: CheckpointError for another kind of model.
+    """
+    kind = str(settings.get("model_type"))
+    if kind in ("clip", "siglip"):
+        kind, settings = f"{kind}_vision_model", settings.get("vision_config") or {}
+    if kind not in _ENCODERS:
+        raise CheckpointError(f"vision tower {name!r} is a {kind}", where="config.json",
+                              remedy=f"Known: {', '.join(_ENCODERS)}")
+    if name in TOWERS:
+        return dict(TOWERS[name])
+    # Older configs hold settings that the library no longer knows and that never had an effect here.
+    known = AutoConfig.for_model(kind).to_dict()
+    return {"model_type": kind, **{key: value for key, value in settings.items() if key in known}}
+
+
+#: Buffers that older libraries stored although they follow from the config.
+DERIVED = re.compile(r".*(?:\.embeddings\.position_ids|\.rotary_emb\.inv_freq)")
 _RULES = (
     (re.compile(r"model\.vision_tower\.vision_tower\.vision_model\.(.+)"), "vision_tower.tower."),
     (re.compile(r"model\.mm_projector\.(.+)"), "connector."),
@@ -138,6 +164,8 @@ def weights_from(weights: Mapping[str, Tensor], config: ReelmConfig) -> dict[str
     _check_experts(weights, config.text_config)
     mapped: dict[str, Tensor] = {}
     for key, value in weights.items():
+        if DERIVED.fullmatch(key):
+            continue
         name = key_from(key)
         if name in mapped and not torch.equal(mapped[name], value):
             raise CheckpointError(f"weight {key!r} contradicts another that is shared with it",
@@ -175,10 +203,11 @@ def _check_experts(weights: Mapping[str, Tensor], text: Any) -> None:
 def in_official_words(text: str) -> str:
     """A message about weights with our names replaced by the official ones."""
     return re.sub(r"\b(?:vision_tower|connector|audio_connector|audio_tower|language_model)\.[\w.]+",
-                  lambda match: _official_key(match[0]), text)
+                  lambda match: official_key(match[0]), text)
 
 
-def _official_key(name: str) -> str:
+def official_key(name: str) -> str:
+    """The official name of one of our weights; the inverse of `key_from`."""
     name = re.sub(r"(layers\.\d+)\.mlp\.gate\.weight$", r"\1.block_sparse_moe.gate.weight", name)
     for ours, theirs in (("vision_tower.tower.", "model.vision_tower.vision_tower.vision_model."),
                          ("audio_connector.", "model.mm_projector_a."), ("connector.", "model.mm_projector."),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reelm.errors import CheckpointError
+from reelm.model.lora import merge_lora, scale_of
 from reelm.model.sources import LANGUAGE, VISION, Say, cache_root, fetch, scratch_in
 
 if TYPE_CHECKING:
@@ -93,26 +94,6 @@ def _write(state: dict[str, torch.Tensor], path: Path, metadata: dict[str, str])
         raise OSError(str(error)) from None
 
 
-def merge_lora(state: dict[str, torch.Tensor], adapter: dict[str, torch.Tensor], scale: float) -> None:
-    """Adds `scale · B @ A` to every weight of `state` that the adapter names, in place, in float32.
-
-    Shapes: A [r, in], B [out, r]. Keys of the adapter: `<weight's module>.lora_A.weight` and `.lora_B.weight`.
-    Raises: CheckpointError if the adapter names a weight that is not there, or half of a pair is missing.
-    """
-    names = {key.rsplit(".lora_", 1)[0] for key in adapter}
-    for name in sorted(names):
-        key = f"{name}.weight"
-        try:
-            low, high = adapter[f"{name}.lora_A.weight"], adapter[f"{name}.lora_B.weight"]
-            state[key] = state[key] + scale * (high.to(state[key].dtype) @ low.to(state[key].dtype))
-        except KeyError as error:
-            raise CheckpointError(
-                f"the adapter does not fit: {error.args[0]} is missing",
-                where=name,
-                remedy="Reinstall reelm, its weights belong together",
-            ) from None
-
-
 def base_state(say: Say = lambda text: None) -> dict[str, torch.Tensor]:
     """The frozen bases under the composite model's names: `language_model.*` and `vision_tower.*`, float32."""
     from safetensors.torch import load_file
@@ -180,7 +161,7 @@ def load_tiny(
     low_rank = {
         k.removeprefix("base_model.model."): v for k, v in load_file(folder / "adapter_model.safetensors").items()
     }
-    merge_lora(state, low_rank, adapter["lora_alpha"] / adapter["r"])
+    merge_lora(state, low_rank, scale_of(adapter))
     state |= {f"connector.{k}": v.float() for k, v in load_file(folder / "connector.safetensors").items()}
     with _without_bars():
         model = ReelmModel.from_pretrained(

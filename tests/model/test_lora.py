@@ -1,4 +1,4 @@
-"""reelm-tiny's adapter, merged without PEFT."""
+"""Adapters, merged without PEFT."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reelm.errors import CheckpointError
-from reelm.model.tiny import merge_lora
+from reelm.model.lora import merge_lora
 
 
 def test_merging_adds_the_scaled_product() -> None:
