@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from reelm.errors import BudgetError, UsageError
 from reelm.model.engine import CANCELLED, Cancel, Event, Request
 from reelm.model.sampling import Sampling
 from reelm.model.sensing import Choice, Clock, Seen
-from reelm.types import Answer, Span
+from reelm.types import Answer, Message, Span
 
 #: What is called with each piece of text as it comes.
 Listener = Callable[[str], Any]
@@ -19,6 +20,10 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 _UNIT = r"(?:s|secs?|seconds?)"
 _SPAN = re.compile(rf"(?:\b(between)\s+)?(?<![\d.:]){_NUMBER}\s*{_UNIT}?\s*(to|until|and|-|–)\s*{_NUMBER}\s*{_UNIT}\b",
                    re.IGNORECASE)
+
+
+class TooLong(BudgetError):
+    """The prompt and the longest answer do not fit into the model's context."""
 
 
 class Options(TypedDict, total=False):
@@ -66,6 +71,23 @@ class Ask:
     @property
     def sampling(self) -> Sampling:
         return Sampling(self.temperature, self.top_p, self.top_k, self.repetition_penalty, self.seed)
+
+
+def conversation(parts: Sequence[Any]) -> list[Message]:
+    """The messages that a call means: those given, or else one of the user with all the parts.
+
+    Raises: UsageError when both stand side by side, or the last word is not the user's.
+    """
+    given = [part for part in parts if isinstance(part, Message)]
+    if not given:
+        return [Message("user", tuple(parts))]
+    if len(given) < len(parts):
+        raise UsageError(f"{len(given)} messages beside {len(parts) - len(given)} loose parts",
+                         remedy="Put the parts into the last Message, or pass parts only")
+    if given[-1].role != "user":
+        raise UsageError(f"the last message is of role {given[-1].role!r}, so there is nothing to answer",
+                         remedy='End with a Message("user", …)')
+    return given
 
 
 @dataclass

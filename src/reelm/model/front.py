@@ -10,8 +10,8 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from reelm.errors import BudgetError, ReelmError, UsageError
-from reelm.model.asking import AnswerStream, Ask, Listener, Options, Prepared
+from reelm.errors import ReelmError, UsageError
+from reelm.model.asking import AnswerStream, Ask, Listener, Options, Prepared, TooLong, conversation
 from reelm.model.engine import CANCELLED, Engine, Request
 from reelm.model.modeling import ReelmModel
 from reelm.model.perceive import joined, perceive
@@ -53,9 +53,10 @@ class VideoLM:
 
     # --- asking ------------------------------------------------------------------------------------------------
 
-    def answer(self, *parts: Part, stream: Listener | None = None, **options: Unpack[Options]) -> Answer:
+    def answer(self, *parts: Part | Message, stream: Listener | None = None, **options: Unpack[Options]) -> Answer:
         """The model's answer to `parts`: text (str) and media (Clip, Frames, Image, Audio) in any order.
 
+        A conversation is given as `Message`s instead, the last one the user's; `Chat` keeps one and its media.
         `stream` is called with each piece of text as it comes; joined and stripped they are the answer's text. The
         other keyword arguments are those of `Options`. Ctrl-C while the answer is being written ends it: what was said
         comes back with stop "cancelled".
@@ -72,12 +73,12 @@ class VideoLM:
             pass  # the answer so far says "cancelled"
         return running.answer
 
-    def stream(self, *parts: Part, **options: Unpack[Options]) -> AnswerStream:
+    def stream(self, *parts: Part | Message, **options: Unpack[Options]) -> AnswerStream:
         """The answer as an iterator of pieces of text, whose `.answer` holds the rest; see `answer`."""
         prepared = self._prepare(parts, Ask(**options))
         return AnswerStream(prepared, self.engine.run([prepared.request]))
 
-    def answer_many(self, items: Iterable[Sequence[Part]], *, max_batch: int = 8,
+    def answer_many(self, items: Iterable[Sequence[Part | Message]], *, max_batch: int = 8,
                     **options: Unpack[Options]) -> list[Answer | ReelmError]:
         """One result per item (a sequence of parts each), in order, answered in batches of up to `max_batch`.
 
@@ -117,7 +118,7 @@ class VideoLM:
 
     # --- looking without asking --------------------------------------------------------------------------------
 
-    def plan(self, *parts: Part, frames: int | None = None, fps: float | None = None, audio: bool = True
+    def plan(self, *parts: Part | Message, frames: int | None = None, fps: float | None = None, audio: bool = True
              ) -> dict[str, Any]:
         """Token counts of a prompt before anything is decoded: {"text", "vision", "audio", "total", "exact", "media"}.
 
@@ -149,7 +150,7 @@ class VideoLM:
         return str(self.processor.tokenizer.decode(list(ids), skip_special_tokens=True,
                                                    clean_up_tokenization_spaces=False))
 
-    def _prepare(self, parts: Sequence[Part], ask: Ask) -> Prepared:
+    def _prepare(self, parts: Sequence[Part | Message], ask: Ask) -> Prepared:
         if isinstance(parts, str) or not parts:
             raise UsageError("a question needs at least one part", remedy='For example answer(Clip("a.mp4"), "What?")')
         clock = Clock()
@@ -185,16 +186,17 @@ class VideoLM:
 
     def _laid_out(self, parts: Sequence[Any], media: Sequence[Look | Seen]) -> Plan:
         sketches = iter(media)
-        pieces = tuple(part if isinstance(part, str) else next(sketches).sketch for part in parts)
-        return self.processor.plan([Message("user", pieces)])  # type: ignore[arg-type]
+        turns = [Message(turn.role, tuple(part if isinstance(part, str) else next(sketches).sketch  # type: ignore[misc]
+                                          for part in turn.parts)) for turn in conversation(parts)]
+        return self.processor.plan(turns)
 
     def _fits(self, plan: Plan, max_tokens: int) -> None:
         room = getattr(self.model.config.text_config, "max_position_embeddings", None)
         need = len(plan.laid.ids) + max_tokens
         if room is not None and need > room:
-            raise BudgetError(f"a prompt of {len(plan.laid.ids)} tokens and an answer of up to {max_tokens} need "
-                              f"{need} positions, the model has {room}",
-                              remedy="Use fewer frames, a shorter clip or fewer max_tokens")
+            raise TooLong(f"a prompt of {len(plan.laid.ids)} tokens and an answer of up to {max_tokens} need "
+                          f"{need} positions, the model has {room}",
+                          remedy="Use fewer frames, a shorter clip or fewer max_tokens")
 
     def _take_in(self, look: Look, clock: Clock) -> Seen:
         with clock("decode"):
@@ -240,7 +242,7 @@ class VideoLM:
 
 
 def _media(parts: Sequence[Any]) -> list[Any]:
-    return [part for part in parts if not isinstance(part, str)]
+    return [part for turn in conversation(parts) for part in turn.parts if not isinstance(part, str)]
 
 
 def _marks(plan: Plan, seen: list[Seen]) -> tuple[Hashable, ...]:
