@@ -75,7 +75,8 @@ def test_a_conversation_is_saved_to_read_or_to_work_with(media_folder: Path, tmp
 
 
 @pytest.mark.parametrize(("line", "code", "words"), [
-    ("/bogus", 2, "/quit"), ("/add", 2, "file name"), ("/add absent.mp4", 3, "absent.mp4"), ("/at soon", 2, "1:02-1:15"),
+    ("/bogus", 2, "/quit"), ("/add", 2, "file name"), ("/add absent.mp4", 3, "absent.mp4"),
+    ("/at soon", 2, "1:02-1:15"),
     ("/at 9-10", 2, "starts at 9"), ("/at 7 0-1", 2, "has 1"), ("/frames none", 2, "/frames 16"),
     ("/frames sheet", 2, "seen.jpg"), ("/used", 2, "no question"), ("/save talk.doc", 2, "talk.md"),
     ("/save no/such/talk.md", 2, "folder"), ("/frames 2000", 5, "tokens"),
@@ -112,9 +113,9 @@ class Terminal:
         import pty
 
         self.master, slave = pty.openpty()
-        self.process = subprocess.Popen([sys.executable, "-m", "reelm.cli", "chat", *args], cwd=folder, stdin=slave,
-                                        stdout=slave, stderr=slave, env=environment(TERM="dumb"), start_new_session=True,
-                                        preexec_fn=own_terminal)
+        self.process = subprocess.Popen([sys.executable, "-m", "reelm.cli", "chat", *args], cwd=folder,
+                                        stdin=slave, stdout=slave, stderr=slave, env=environment(TERM="dumb"),
+                                        start_new_session=True, preexec_fn=own_terminal)
         os.close(slave)
         self.seen = ""
 
@@ -155,7 +156,10 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(media_folder: Path) -> None:
     person.type("\x03")
     person.until("stopped")
     person.until("> ")
-    person.type("half a line\x03")
+    person.type("half a line")
+    person.until("half a line")
+    time.sleep(0.5)  # a signal just before the line editor waits is seen with the next key only
+    person.type("\x03")
     person.until("/quit or Ctrl-D ends the chat")
     person.until("> ")
     person.type("/used\n")

@@ -1,7 +1,7 @@
 """The form of `config.json` has a number; a file of an older form is brought up to date while it is read.
 
-Whoever changes what a key means, removes one or adds one that older files must not lack, raises `FORMAT` by one and adds
-the step from the number before to `STEPS`. Steps stay for ever: they are what keeps old model folders loading.
+Whoever changes what a key means, removes one or adds one that older files must not lack, raises `FORMAT` by one and
+adds the step from the number before to `STEPS`. Steps stay for ever: they are what keeps old model folders loading.
 """
 
 from __future__ import annotations
