@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,7 +40,7 @@ Exit code: 0 all captioned, 3 some file could not be (the rest is written), 130 
 """
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """What is written."""
 
     jsonl = "jsonl"

@@ -58,6 +58,7 @@ class Captions(ABC):
     @abstractmethod
     def has(self, path: Path, start_s: float | None) -> bool: ...
 
+    @abstractmethod
     def accepts(self, path: Path, kind: str) -> None:
         """Raises: MediaError when this output cannot hold captions of such a medium."""
 
@@ -101,6 +102,9 @@ class JsonLines(Captions):
     def has(self, path: Path, start_s: float | None) -> bool:
         return (str(path), start_s) in self._done
 
+    def accepts(self, path: Path, kind: str) -> None:
+        """Every medium."""
+
     def write(self, caption: Caption) -> None:
         answer = caption.answer
         record: dict[str, Any] = {
@@ -124,7 +128,7 @@ class SubRip(Captions):
         if len(files) > 1 and (out is None or out.is_file()):
             raise UsageError(f"{len(files)} files do not fit into one SRT", where=str(out or "stdout"),
                              remedy="Name a folder with --out")
-        self._places = {path: out for path in files}
+        self._places = dict.fromkeys(files, out)
         if folder and out is not None:
             out.mkdir(parents=True, exist_ok=True)
             self._places = _named(out, files)
