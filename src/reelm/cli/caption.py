@@ -93,7 +93,7 @@ def captions(format: Format, out: Path | None, files: list[Path], settings: Sett
     """Where the captions go."""
     if format is Format.jsonl:
         return JsonLines(out, settings, resume)
-    return SubRip(out, files, resume)
+    return SubRip(out, files, settings.every_s, resume)
 
 
 def found(sources: Iterable[Path], out: Path | None) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -201,7 +201,7 @@ class Run:
             yield Job(path, Clip(path), None, None, 1.0)
             return
         every_s = self.settings.every_s or info.duration_s
-        count = max(1, math.ceil((info.duration_s - REST_S) / every_s)) if self.settings.every_s else 1
+        count = max(1, math.ceil((info.duration_s - REST_S) / every_s - 1e-9)) if self.settings.every_s else 1
         for number in range(count):
             start_s = info.start_s + number * every_s
             end_s = info.end_s if number + 1 == count else start_s + every_s

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -78,7 +78,7 @@ class JsonLines(Captions):
     def __init__(self, out: Path | None, settings: Settings, resume: bool) -> None:
         self.settings = settings
         self._done: set[tuple[str, float | None]] = set()
-        self._file = Appended(out, resume)
+        self._file = Appended(out, resume, "\n", _begins_line)
         try:
             for number, line in enumerate(self._file.whole.splitlines(), 1):
                 self._known(line, f"{out}:{number}")
@@ -92,7 +92,7 @@ class JsonLines(Captions):
             theirs = {name: record[name] for name in asdict(self.settings)}
             self._done.add((record["file"], record["start_s"]))
         except (ValueError, KeyError, TypeError):
-            raise UsageError("is no caption of ours", where=where, remedy="Choose another --out") from None
+            raise foreign(where) from None
         differ = [name for name, value in asdict(self.settings).items() if theirs[name] != value]
         if differ:
             raise UsageError("was made with other settings: " + ", ".join(
@@ -123,7 +123,7 @@ class SubRip(Captions):
     Raises: UsageError as `JsonLines`, and when several videos have no folder to go to.
     """
 
-    def __init__(self, out: Path | None, files: Sequence[Path], resume: bool) -> None:
+    def __init__(self, out: Path | None, files: Sequence[Path], every_s: float | None, resume: bool) -> None:
         folder = out is not None and (out.is_dir() or len(files) > 1)
         if len(files) > 1 and (out is None or out.is_file()):
             raise UsageError(f"{len(files)} files do not fit into one SRT", where=str(out or "stdout"),
@@ -137,10 +137,10 @@ class SubRip(Captions):
                 raise UsageError("exists", where=str(there[0]), remedy="--resume goes on with it; or another --out")
         elif out is not None and out.exists() and not resume:
             raise UsageError("exists", where=str(out), remedy="--resume goes on with it; or another --out")
-        self._resume = resume
+        self._every_s, self._resume = every_s, resume
         self._begun: set[Path] = set()
         self._path: Path | None = None
-        self._file = Appended(None, False)
+        self._file = Appended(None, False, "", _begins_cue)
         self._starts: list[float] = []
 
     def has(self, path: Path, start_s: float | None) -> bool:
@@ -172,19 +172,39 @@ class SubRip(Captions):
         if path == self._path:
             return
         self.close()
-        self._file = Appended(self._places[path], self._resume or path in self._begun, end="\n\n")
+        self._file = Appended(self._places[path], self._resume or path in self._begun, "\n\n", _begins_cue)
         self._path, self._starts = path, [_seconds(stamp) for stamp in _CUE.findall(self._file.whole)]
+        every_s = self._every_s
+        strange = [start_s for start_s in self._starts
+                   if abs(start_s - (round(start_s / every_s) * every_s if every_s else 0)) > _SAME_S]
+        if strange or (self._file.whole and not self._starts):
+            raise foreign(str(self._places[path]))
         self._begun.add(path)
+
+
+def foreign(where: str) -> UsageError:
+    """What is there was not made by us with these options, so it stays untouched."""
+    return UsageError("is no output of this command with these options", where=where, remedy="Choose another --out")
+
+
+def _begins_line(text: str) -> bool:
+    mark = '{"schema": '
+    return text.startswith(mark) or mark.startswith(text)
+
+
+def _begins_cue(text: str) -> bool:
+    return re.fullmatch(r"\d+(\n([\d:,> -]*|[\d:,]+ --> [\d:,]+\n.*\n?))?", text) is not None
 
 
 class Appended:
     """A file that grows by whole pieces, each with one write, so that a killed program leaves at most the last one
-    unfinished; with `resume` such an unfinished end is taken away first. `whole` is the text that was there.
+    unfinished. With `resume` such an unfinished end is taken away first, if `ours` says that it is the beginning of a
+    piece. `end` closes a piece; `whole` is the text of those that were there.
 
-    Raises: UsageError when the file exists without `resume`, cannot be written, or another run is writing it.
+    Raises: UsageError when the file exists without `resume`, is another's, cannot be written, or is being written.
     """
 
-    def __init__(self, path: Path | None, resume: bool, end: str = "\n") -> None:
+    def __init__(self, path: Path | None, resume: bool, end: str, ours: Callable[[str], bool]) -> None:
         self.whole = ""
         self._handle = -1
         if path is None:
@@ -194,16 +214,19 @@ class Appended:
         try:
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
             _claim(self._handle, path)
-            self.whole = self._mended(path, end.encode())
+            self.whole = self._mended(path, end.encode(), ours)
         except (OSError, UnicodeDecodeError) as error:
             self.close()
             raise UsageError(f"cannot be written: {getattr(error, 'strerror', None) or error}", where=str(path),
                              remedy="Check the folder, its permissions and the free space") from None
 
-    def _mended(self, path: Path, end: bytes) -> str:
+    def _mended(self, path: Path, end: bytes, ours: Callable[[str], bool]) -> str:
         content = path.read_bytes()
         kept = content.rfind(end) + len(end) if end in content else 0
         if kept < len(content):
+            if not ours(content[kept:].decode("utf-8", errors="replace")):
+                self.close()
+                raise foreign(str(path))
             os.ftruncate(self._handle, kept)
             terminal.say(f"{path}: its last caption was not finished ({len(content) - kept} bytes); it is made again")
         return content[:kept].decode("utf-8")

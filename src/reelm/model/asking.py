@@ -11,7 +11,7 @@ from reelm.errors import BudgetError, UsageError
 from reelm.model.engine import CANCELLED, Cancel, Event, Request
 from reelm.model.sampling import Sampling
 from reelm.model.sensing import Choice, Clock, Seen
-from reelm.types import Answer, Message, Span
+from reelm.types import Answer, Message, Span, Thumbnail
 
 #: What is called with each piece of text as it comes.
 Listener = Callable[[str], Any]
@@ -98,6 +98,7 @@ class Prepared:
     seen: list[Seen]
     tokens: dict[str, int]
     clock: Clock
+    thumbnails: Callable[[], Sequence[Thumbnail]] | None = None
 
 
 class AnswerStream:
@@ -148,6 +149,7 @@ class AnswerStream:
             seconds={**phases, "first_token": first_s, "generate": last_s - first_s, "total": last_s},
             stop=self._stop or CANCELLED,
             notes=tuple(dict.fromkeys(note for seen in prepared.seen for note in seen.notes)),
+            thumbnails=prepared.thumbnails,
         )
 
 

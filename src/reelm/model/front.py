@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reelm.errors import ReelmError, UsageError
+from reelm.media.thumbnail import Thumbnails
 from reelm.model.asking import AnswerStream, Ask, Listener, Options, Prepared, TooLong, conversation
 from reelm.model.engine import CANCELLED, Engine, Request
 from reelm.model.modeling import ReelmModel
@@ -163,7 +164,8 @@ class VideoLM:
             prefix, reused = self._beginning(embeds, marks, plan.laid.prefix_len)
         request = Request(embeds[prefix.length if prefix else 0:], ask.max_tokens, sampling, tuple(ask.stop), prefix,
                           ask.cancel)
-        return Prepared(request, seen, {**plan.counts, "reused": reused}, clock)
+        thumbnails = Thumbnails(_media(parts), [one.frames_at_s for one in seen])
+        return Prepared(request, seen, {**plan.counts, "reused": reused}, clock, thumbnails)
 
     def _see(self, parts: Sequence[Any], choice: Choice, clock: Clock, max_tokens: int = 0
              ) -> tuple[list[Seen], Plan]:
