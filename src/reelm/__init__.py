@@ -24,7 +24,8 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 _LAZY = {"load": "reelm.model.load", "VideoLM": "reelm.model.front"}
 
 __all__ = ["Answer", "Audio", "BudgetError", "CheckpointError", "Clip", "Cue", "Frames", "Image", "MediaError",
-           "Message", "PolicyError", "ReelmError", "Span", "Tokens", "UsageError", "VideoLM", "__version__", "errors", "load"]
+           "Message", "PolicyError", "ReelmError", "Span", "Tokens", "UsageError", "VideoLM", "__version__", "errors",
+           "load"]
 
 
 def __getattr__(name: str) -> Any:
