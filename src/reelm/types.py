@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
@@ -28,18 +28,59 @@ def _expect(ok: bool, expected: str, got: object) -> None:
         raise UsageError(f"expected {expected}, got {got}")
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A stretch of a media file: [start_s, end_s), seconds from the file's start; nothing is read yet."""
+#: What a clip may be cut from: the path of a file or of a folder of pictures, a `data:` URI, a file's content, or an
+#: open binary file that can seek.
+Source = str | Path | bytes | bytearray | memoryview | BinaryIO
 
-    source: str | Path
+
+@dataclass(frozen=True, repr=False)
+class Clip:
+    """A stretch of a media file: [start_s, end_s), seconds from the file's start; nothing is read yet.
+
+    `source` may be a path, a `data:` URI, the content itself (a bytearray or memoryview is copied, so that it cannot
+    change afterwards), or a binary file that can seek, read from its beginning whatever its position.
+    `folder_fps`: how many pictures of a folder fill a second, where the source is a folder of pictures (None: 3).
+    """
+
+    source: Source
     start_s: float = 0.0
     end_s: float | None = None
+    folder_fps: float | None = None
 
     def __post_init__(self) -> None:
         _expect(self.start_s >= 0, "start_s >= 0", self.start_s)
         if self.end_s is not None:
             _expect(self.end_s > self.start_s, f"end_s above start_s = {self.start_s}", self.end_s)
+        if self.folder_fps is not None:
+            _expect(0 < self.folder_fps < float("inf"), "folder_fps above 0", self.folder_fps)
+        if isinstance(self.source, bytearray | memoryview):
+            object.__setattr__(self, "source", bytes(self.source))
+        _expect(isinstance(self.source, str | Path | bytes) or hasattr(self.source, "read"),
+                "a path, bytes, or a binary file", type(self.source).__name__)
+
+    @property
+    def name(self) -> str:
+        """The source in a few words, for messages; a path in full."""
+        if isinstance(self.source, bytes):
+            return f"{len(self.source):,} bytes in memory"
+        if isinstance(self.source, str) and self.source[:5].lower() == "data:":
+            return f"{self.source[:40]}... ({len(self.source):,} characters)" if len(self.source) > 60 else self.source
+        if isinstance(self.source, str | Path):
+            return str(self.source)
+        return str(getattr(self.source, "name", None) or f"an open {type(self.source).__name__}")
+
+    def __repr__(self) -> str:
+        rate = "" if self.folder_fps is None else f", folder_fps={self.folder_fps:g}"
+        return f"Clip({self.name!r}, start_s={self.start_s!r}, end_s={self.end_s!r}{rate})"
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A line of subtitles: `text` stands on the screen in [start_s, end_s), seconds from the file's start."""
+
+    start_s: float
+    end_s: float
+    text: str
 
 
 @dataclass(frozen=True)

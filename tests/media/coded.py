@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,8 @@ from reelm.types import Audio
 BLOCK_PX = 16
 ACROSS, BITS = 4, 12
 #: Suffix of a sound file -> the encoder that fills it.
-CODECS = {"wav": "pcm_s16le", "flac": "flac", "mp3": "libmp3lame", "ogg": "libopus", "m4a": "aac", "mka": "flac"}
+CODECS = {"wav": "pcm_s16le", "flac": "flac", "mp3": "libmp3lame", "ogg": "libopus", "m4a": "aac", "mka": "flac",
+          "opus": "libopus", "aiff": "pcm_s16be"}
 SIZE = (ACROSS * BLOCK_PX, 2 * BITS // ACROSS * BLOCK_PX)  # width, height
 
 
@@ -72,3 +74,21 @@ def remux(source: Path, target: Path, *, shift_s: float = 0.0,
             packet.stream = streams[packet.stream_index]
             to.mux(packet)
     return target
+
+
+def with_matrix(mp4: bytes, a: float, b: float, c: float, d: float) -> bytes:
+    """The MP4 with another display matrix in its first track header."""
+    start = mp4.find(b"tkhd") + 4 + 40
+    fixed = [round(value * 65536) for value in (a, b, 0, c, d, 0)] + [0, 0, 1 << 30]
+    fixed[2] = fixed[5] = 0
+    return mp4[:start] + struct.pack(">9i", *fixed) + mp4[start + 36:]
+
+
+#: What the file asks for -> (display matrix, what undoes it in an [H,W,3] array).
+TURNS = {
+    "quarter clockwise": ((0, 1, -1, 0), lambda rgb: np.rot90(rgb, 1)),
+    "quarter back": ((0, -1, 1, 0), lambda rgb: np.rot90(rgb, -1)),
+    "upside down": ((-1, 0, 0, -1), lambda rgb: np.rot90(rgb, 2)),
+    "mirrored": ((-1, 0, 0, 1), lambda rgb: rgb[:, ::-1]),
+    "mirrored and turned": ((0, 1, 1, 0), lambda rgb: rgb.transpose(1, 0, 2)),
+}

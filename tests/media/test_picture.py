@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from media.coded import SIZE, number_in, write_numbered
+from media.coded import SIZE, TURNS, number_in, with_matrix, write_numbered
 from reelm import media
 from reelm.types import Clip
-
-
-def with_matrix(mp4: bytes, a: float, b: float, c: float, d: float) -> bytes:
-    """The MP4 with another display matrix in its first track header."""
-    start = mp4.find(b"tkhd") + 4 + 40
-    fixed = [round(value * 65536) for value in (a, b, 0, c, d, 0)] + [0, 0, 1 << 30]
-    fixed[2] = fixed[5] = 0
-    return mp4[:start] + struct.pack(">9i", *fixed) + mp4[start + 36:]
-
-
-#: What the file asks for -> (display matrix, what undoes it in an [H,W,3] array).
-TURNS = {
-    "quarter clockwise": ((0, 1, -1, 0), lambda rgb: np.rot90(rgb, 1)),
-    "quarter back": ((0, -1, 1, 0), lambda rgb: np.rot90(rgb, -1)),
-    "upside down": ((-1, 0, 0, -1), lambda rgb: np.rot90(rgb, 2)),
-    "mirrored": ((-1, 0, 0, 1), lambda rgb: rgb[:, ::-1]),
-    "mirrored and turned": ((0, 1, 1, 0), lambda rgb: rgb.transpose(1, 0, 2)),
-}
 
 
 @pytest.mark.parametrize("turn", TURNS)

@@ -18,6 +18,8 @@ from media.coded import number_in, picture, remux, tone, write_numbered
 from reelm import media
 from reelm.errors import MediaError, PolicyError
 from reelm.media import source
+from reelm.media.content import content_of
+from reelm.media.limits import Deadline, Limits
 from reelm.types import Clip
 
 
@@ -29,7 +31,7 @@ def secret(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("url", [
     "http://example.org/a.mp4", "https://example.org/a.mp4", "rtsp://example.org/a", "concat:a.mp4|b.mp4", "pipe:0",
-    "data:video/mp4;base64,AAAA", "file:///etc/hostname", "subfile,,start,0,end,9,,:a.mp4", "crypto:a.mp4"])
+    "file:///etc/hostname", "subfile,,start,0,end,9,,:a.mp4", "crypto:a.mp4"])
 def test_anything_with_a_protocol_is_refused_and_told_what_to_do(url: str) -> None:
     with pytest.raises(PolicyError, match="local files.*plain path"):
         media.open(Clip(url))
@@ -61,11 +63,10 @@ def test_a_playlist_that_escapes_notice_still_opens_nothing(tmp_path: Path, secr
                                                             monkeypatch: pytest.MonkeyPatch) -> None:
     """The second wall: even with FFmpeg's playlist demuxer in the list, a further file is refused."""
     monkeypatch.setitem(source.DEMUXERS, "hls", "hls")
-    monkeypatch.setattr(source, "sniff", lambda path: "hls")
     path = tmp_path / "list.mp4"
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{secret}\n#EXT-X-ENDLIST\n")
     with pytest.raises(PolicyError, match="refers to another file"):
-        source.open_container(path, "hls", 10**6)
+        source.open_container(content_of(Clip(path), Limits()), "hls", 10**6, Deadline(60, str(path)))
 
 
 def test_a_playlist_does_not_reach_the_network(tmp_path: Path) -> None:
@@ -126,7 +127,10 @@ def test_an_mp4_that_keeps_its_data_elsewhere_does_not_open_it(tmp_path: Path) -
 @pytest.mark.parametrize(("content", "says"), [
     (b"", "is empty"), (b"hello world\n" * 99, "is text"), (bytes(9999), "unknown bytes"),
     (b"\x00\x01binary" * 99, "unknown"),
-    (b"GIF89a" + bytes(99), "GIF"), (b"RIFF\0\0\0\0AVI LIST", "AVI"), ("Hallo, Welt".encode("utf-16"), "unknown bytes"),
+    (b"GIF89a" + bytes(99), "gif|no readable"), (b"RIFF\0\0\0\0AVI LIST", "avi"), (b"II*\0" + bytes(99), "TIFF"),
+    (b"\0\0\0\x18ftypheic" + bytes(12), "HEIC"), (b"%PDF-1.7\n", "PDF"),
+    (b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x02" + bytes(19), "without a whole picture"),
+    ("Hallo, Welt".encode("utf-16"), "unknown bytes"),
     (b"\0\0\0\x18ftypisom" + bytes(12), "opened as mov|no readable|no track"),
     (b"\x1a\x45\xdf\xa3" + bytes(40), "matroska"),
     (b"ID3\x04\0\0\0\0\0\x05abcde" + b"plain words " * 50, "mp3|no readable"), (b"OggS" + bytes(50), "ogg")])
@@ -143,12 +147,13 @@ def test_missing_folder_pipe_and_unreadable(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     locked = write_numbered(tmp_path / "locked.mp4", 2, 25)
     locked.chmod(0)
-    cases = {tmp_path / "none.mp4": "No such file", tmp_path: "is a folder", tmp_path / "pipe.mp4": "not a plain file"}
+    cases = {tmp_path / "none.mp4": "No such file", tmp_path: "folder without pictures",
+             tmp_path / "pipe.mp4": "not a plain file"}
     if os.geteuid() != 0:  # root may read everything
         cases[locked] = "cannot be read"
     for path, says in cases.items():
-        with pytest.raises(MediaError, match=says):
-            media.open(Clip(path))
+        with pytest.raises(MediaError, match=says), media.open(Clip(path)) as reader:
+            reader.info()
 
 
 def test_the_name_decides_nothing(tmp_path: Path) -> None:

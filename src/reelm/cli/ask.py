@@ -117,7 +117,7 @@ def record(model: str, question: str, clips: Sequence[Clip], reply: Answer) -> d
     stop ("end", "length", "stop", "cancelled"), notes [sentences]. Fields may be added; a field that goes or changes
     its meaning raises `schema`. Seconds count from the start of the file; `end_s` null means the file's end.
     """
-    files = [{"source": str(clip.source), "start_s": clip.start_s, "end_s": clip.end_s, "used_s": list(times)}
+    files = [{"source": clip.name, "start_s": clip.start_s, "end_s": clip.end_s, "used_s": list(times)}
              for clip, times in zip(clips, reply.used_s, strict=True)]
     return {
         "schema": SCHEMA, "model": model, "question": question, "files": files, "text": reply.text,
@@ -154,6 +154,6 @@ def sheets(path: Path, clips: Sequence[Clip], reply: Answer) -> None:
             shown += 1
             target = path if shown == 1 else path.with_name(f"{path.stem}-{shown}{path.suffix}")
             media.contact_sheet(reader.frames(times or [0.0]), target)
-        terminal.say(f"frames of {clip.source}: {target}")
+        terminal.say(f"frames of {clip.name}: {target}")
     if not shown:
         terminal.say("note: the model saw no frames, so no sheet was written")

@@ -12,6 +12,7 @@ import numpy as np
 
 from reelm.errors import MediaError
 from reelm.media.index import SLACK_S, AudioTrack
+from reelm.media.limits import Deadline
 from reelm.media.time import Clock
 
 #: A jump of the sound's times up to this long is rounding of the container and is ignored.
@@ -23,25 +24,26 @@ _MARGIN_S = 0.05
 
 
 def decode_sound(container: Any, track: AudioTrack, clock: Clock, start_s: float, end_s: float, rate_hz: int,
-                 note: Callable[[str], None], where: str) -> tuple[np.ndarray, float]:
+                 note: Callable[[str], None], deadline: Deadline) -> tuple[np.ndarray, float]:
     """The mean of the channels in [start_s, end_s) at `rate_hz`: (float32 [K], second of the first sample).
 
-    Gaps in the track's times become silence, and a note. Raises: MediaError if nothing of the track can be decoded.
+    Gaps in the track's times become silence, and a note. Raises: MediaError if nothing of the track can be decoded;
+    BudgetError when the time is over.
     """
     stream = container.streams[track.stream]
     if stream.codec_context is None:
-        raise MediaError(f"the sound track's codec ({track.codec}) is not known here", where=where,
+        raise MediaError(f"the sound track's codec ({track.codec}) is not known here", where=deadline.where,
                          remedy="Convert the sound, or ask without it")
     line = _Line(clock, start_s - _MARGIN_S, end_s + _MARGIN_S, note)
     if start_s > _SETTLE_S + track.start_s and container.format.name != "mp3":  # MP3 seeks by guess
         _seek(container, stream, clock, start_s - _SETTLE_S)
     heard = False
-    for frame in _frames(container, stream, note):
+    for frame in _frames(container, stream, note, deadline):
         heard = True
         if not line.add(frame):
             break
     if not heard:
-        raise MediaError("the sound track cannot be decoded", where=where,
+        raise MediaError("the sound track cannot be decoded", where=deadline.where,
                          remedy="Convert the sound, or ask without it")
     wave, source_hz, first_s = line.finish(rate_hz)
     wanted_s = min(end_s, track.end_s)
@@ -62,10 +64,11 @@ def _seek(container: Any, stream: Any, clock: Clock, second: float) -> None:
         container.seek(0)
 
 
-def _frames(container: Any, stream: Any, note: Callable[[str], None]) -> Iterator[Any]:
+def _frames(container: Any, stream: Any, note: Callable[[str], None], deadline: Deadline) -> Iterator[Any]:
     failed = 0
     try:
         for packet in container.demux(stream):
+            deadline.check()
             try:
                 yield from packet.decode()
             except (av.error.FFmpegError, ValueError):

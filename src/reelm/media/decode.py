@@ -20,10 +20,12 @@ class Decoder:
     """Decodes single pictures of one file by tick; `note` receives every shortfall as a sentence.
 
     `open_container` gives the file, opened anew; it is called again only where the file cannot seek to its start.
+    `check` is called for every packet, and raises when the time is over.
     """
 
-    def __init__(self, open_container: Callable[[], Any], track: VideoTrack, note: Callable[[str], None]) -> None:
-        self._open, self._track, self._note = open_container, track, note
+    def __init__(self, open_container: Callable[[], Any], track: VideoTrack, note: Callable[[str], None],
+                 check: Callable[[], None]) -> None:
+        self._open, self._track, self._note, self._check = open_container, track, note, check
         self._container: Any = None
         self._stream: Any = None
         at = np.flatnonzero(track.key)
@@ -122,6 +124,7 @@ class Decoder:
         """The packets, while `_position` follows them."""
         try:
             for packet in packets:
+                self._check()
                 if packet.pts is not None:
                     self._position = self._place.get(packet.pts, self._position)
                 yield packet

@@ -10,15 +10,15 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
 from reelm.errors import MediaError
-from reelm.media.limits import Limits
-from reelm.media.picture import shape_of
+from reelm.media.content import Content
+from reelm.media.limits import Deadline, Limits
+from reelm.media.picture import TRANSPARENT, shape_of
 from reelm.media.source import open_container
 from reelm.media.time import Clock
 
@@ -26,6 +26,11 @@ from reelm.media.time import Clock
 SLACK_S = 0.1
 _PROBE_PACKETS = 32
 _HOLE_S = 0.25
+#: Containers in which FFmpeg gives other times to the same pictures after a seek: decoding begins at their start.
+_UNSEEKABLE = ("mpeg",)
+#: Containers that say no length, so that FFmpeg's is a guess from the first bytes.
+_LENGTH_GUESSED = ("aac", "mp3")
+_REORDERING = ("h264", "hevc", "av1", "vp9", "vvc")
 
 
 @dataclass(frozen=True)
@@ -91,13 +96,15 @@ class _Packets:
     first: int | None = None
     shape: tuple[int, int] | None = None
     probed: int = 0
+    untimed: bool = False
+    unseekable: bool = False
 
     def add(self, packet: Any) -> None:
         if packet.is_corrupt:
             self.corrupt += 1
-        self.pts.append(packet.pts)
+        self.pts.append(None if self.untimed else packet.pts)
         self.dts.append(packet.dts)
-        self.key.append(packet.is_keyframe)
+        self.key.append(packet.is_keyframe and not self.unseekable)
         context = self.stream.codec_context
         hidden = context is not None and context.codec.canonical_name == "vp8" and _vp8_hidden(packet)
         self.shown.append(not (packet.is_discard or packet.is_corrupt or hidden))
@@ -119,24 +126,27 @@ def _vp8_hidden(packet: Any) -> bool:
     return packet.size > 0 and not bytes(packet)[0] & 0x10
 
 
-def read_index(path: Path, kind: str, limits: Limits) -> Index:
+def read_index(content: Content, kind: str, limits: Limits, deadline: Deadline) -> Index:
     """The file's true contents.
 
-    Raises: MediaError if it holds neither a readable picture nor sound; BudgetError if its pictures are too large.
+    Raises: MediaError if it holds neither a readable picture nor sound; BudgetError if its pictures are too large or
+    the time is over.
     Cost: reads the whole file once, decodes one picture and the first sound.
     """
-    with open_container(path, kind, limits.frame_pixels) as container:
+    with open_container(content, kind, limits.frame_pixels, deadline) as container:
         chosen, notes = _choose(container)
         for packets in chosen.values():
             if packets.stream.type == "video" and packets.stream.codec_context is not None:
                 context = packets.stream.codec_context
-                limits.check_picture(context.width, context.height, str(path))
+                limits.check_picture(context.width, context.height, content.name)
                 if (context.sample_aspect_ratio or 1) != 1:
                     notes.append(f"pixels are not square ({context.sample_aspect_ratio}); pictures are given as stored")
-        broken = _read_all(container, chosen)
+                if packets.stream.metadata.get("alpha_mode") == "1":  # a second stream, which the decoder passes over
+                    notes.append(TRANSPARENT)
+        broken = _read_all(container, chosen, deadline)
         if broken:
             notes.append(f"reading stopped inside the file: {broken}")
-        return _assemble(path, container, chosen, notes)
+        return _assemble(content.name, container, chosen, notes)
 
 
 def _choose(container: Any) -> tuple[dict[int, _Packets], list[str]]:
@@ -151,19 +161,27 @@ def _choose(container: Any) -> tuple[dict[int, _Packets], list[str]]:
             continue
         best = container.streams.best(type_)
         track = best if best in tracks else tracks[0]
-        chosen[track.index] = _Packets(track)
+        chosen[track.index] = _Packets(track, untimed=_is_untimed(container, track),
+                                        unseekable=container.format.name in _UNSEEKABLE)
         if len(tracks) > 1:
             notes.append(f"the file has {len(tracks)} {type_} tracks; track {track.index} is used")
     return chosen, notes
 
 
-def _read_all(container: Any, chosen: dict[int, _Packets]) -> str:
+def _is_untimed(container: Any, stream: Any) -> bool:
+    """AVI stores no presentation times, and FFmpeg's guess is wrong for codecs that reorder pictures freely."""
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
+    return container.format.name == "avi" and codec in _REORDERING
+
+
+def _read_all(container: Any, chosen: dict[int, _Packets], deadline: Deadline) -> str:
     """Fills `chosen`; returns why reading stopped early, or an empty string."""
     streams = [packets.stream for packets in chosen.values()]
     if not streams:
         return ""
     try:
         for packet in container.demux(*streams):
+            deadline.check()
             if packet.size == 0 and packet.pts is None and packet.dts is None:
                 continue
             packets = chosen[packet.stream_index]
@@ -190,11 +208,11 @@ def _probe(packets: _Packets, packet: Any) -> None:
         return
     if frames and packets.stream.type == "video":
         packets.shape = shape_of(frames[0])
-    elif frames and frames[0].pts is not None:
+    elif frames and frames[0].pts is not None and not packets.untimed:
         packets.first = frames[0].pts
 
 
-def _assemble(path: Path, container: Any, chosen: dict[int, _Packets], notes: list[str]) -> Index:
+def _assemble(where: str, container: Any, chosen: dict[int, _Packets], notes: list[str]) -> Index:
     video = next((p for p in chosen.values() if p.stream.type == "video"), None)
     audio = next((p for p in chosen.values() if p.stream.type == "audio"), None)
     if video is not None and not any(video.shown):
@@ -203,7 +221,7 @@ def _assemble(path: Path, container: Any, chosen: dict[int, _Packets], notes: li
     if audio is not None and not audio.pts:
         notes.append("the sound track holds no sound")
     if video is None and (audio is None or not audio.pts):
-        raise MediaError("holds no readable picture and no sound", where=str(path),
+        raise MediaError("holds no readable picture and no sound", where=where,
                          remedy="Copy or download it again" if chosen else "It was cut short, or has only other tracks")
     starts = [_start(p) for p in (video, audio) if p is not None]
     clock = Clock(min((start for start in starts if start is not None), default=Fraction(0)))
@@ -293,7 +311,7 @@ def _shortfalls(container: Any, clock: Clock, end_s: float, video: _Packets | No
         if packets.corrupt:
             yield f"{packets.corrupt} damaged {name} packet(s) left out"
         stream = packets.stream
-        if stream.duration is None:
+        if stream.duration is None or container.format.name in _LENGTH_GUESSED:
             continue
         promised = float(((stream.start_time or 0) + stream.duration) * stream.time_base - clock.start)
         if promised > track_end + min(SLACK_S, packets.typical_s() / 2 or SLACK_S):
@@ -302,7 +320,8 @@ def _shortfalls(container: Any, clock: Clock, end_s: float, video: _Packets | No
             yield f"the header promises {promised:.2f} s of {name}, the file holds {track_end:.2f} s{counts}"
     # Some containers count their length from zero, others from the first picture.
     promised = (container.duration or 0) / 1_000_000
-    if not told and promised > end_s + max(0.0, float(clock.start)) + SLACK_S:
+    guessed = container.format.name in _LENGTH_GUESSED
+    if not told and not guessed and promised > end_s + max(0.0, float(clock.start)) + SLACK_S:
         yield f"the header promises {promised:.2f} s, the file ends at {end_s:.2f} s"
     if video_track is not None:
         yield from _picture_gaps(video_track.times_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 
 from reelm.errors import BudgetError
 
@@ -12,13 +13,17 @@ class Limits:
     """The most that one request may take; raise a number to allow more, e.g. `Limits(frames=10_000)`.
 
     `frame_pixels`: width x height of one picture. `frames`: pictures in one `frames()` call. `seconds`: length of the
-    sound decoded by one `audio()` call. `decoded_bytes`: memory of what one call returns.
+    sound decoded by one `audio()` call. `decoded_bytes`: memory of what one call returns. `wall_s`: time that one call
+    may take (checked at every read and packet; one call inside the decoder can overrun it, in a `Worker` it cannot).
+    `source_bytes`: content taken from a stream, a `data:` URI or the network; files on disk may have any size.
     """
 
     frame_pixels: int = 8192 * 8192
     frames: int = 4096
     seconds: float = 4 * 3600.0
     decoded_bytes: int = 2 << 30
+    wall_s: float = 3600.0
+    source_bytes: int = 2 << 30
 
     def check_picture(self, width_px: int, height_px: int, where: str) -> None:
         """Raises: BudgetError if one picture has more than `frame_pixels` pixels."""
@@ -45,7 +50,34 @@ class Limits:
         self._check_bytes(round(seconds * rate_hz) * 4, f"{seconds:,.1f} s of sound at {rate_hz:,} Hz", where,
                           "Cut the clip with start_s and end_s")
 
+    def check_source(self, size: int, where: str) -> None:
+        """Raises: BudgetError if content has more than `source_bytes` bytes."""
+        if size > self.source_bytes:
+            raise BudgetError(f"has {size:,} bytes or more, {self.source_bytes:,} allowed", where=where,
+                              remedy="Give a smaller file, or pass Limits(source_bytes=...)")
+
     def _check_bytes(self, need: int, what: str, where: str, remedy: str) -> None:
         if need > self.decoded_bytes:
             raise BudgetError(f"{what} take {need:,} bytes, {self.decoded_bytes:,} allowed", where=where,
                               remedy=f"{remedy}, or pass Limits(decoded_bytes=...)")
+
+
+class Deadline:
+    """When a call must be over; `start` begins the next one."""
+
+    def __init__(self, wall_s: float, where: str) -> None:
+        self.wall_s, self.where = wall_s, where
+        self.start()
+
+    def start(self) -> None:
+        self._end = monotonic() + self.wall_s
+
+    def left_s(self) -> float:
+        """Seconds left, below 0 when it is over."""
+        return self._end - monotonic()
+
+    def check(self) -> None:
+        """Raises: BudgetError when the time is over."""
+        if self.left_s() < 0:
+            raise BudgetError(f"took longer than the {self.wall_s:g} s allowed", where=self.where,
+                              remedy="Ask for less, or pass Limits(wall_s=...)")

@@ -10,6 +10,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 #: Exact arithmetic: the same file gives the same pixels on every machine, without the fast path's bias of about -1.
 _EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 _UPRIGHT = (1, 0, 0, 1)
+#: What is said of a picture that is stored with transparency.
+TRANSPARENT = "transparency is ignored"
 
 
 def turn_of(frame: Any) -> tuple[int, int, int, int]:
@@ -22,6 +24,17 @@ def turn_of(frame: Any) -> tuple[int, int, int, int]:
 def is_slanted(frame: Any) -> bool:
     """True where the display matrix does not turn by quarters or mirror; such a frame stays as stored."""
     return not _is_quarter(_sides(frame))
+
+
+def has_alpha(frame: Any) -> bool:
+    """Whether the frame is stored with transparency and uses it."""
+    if not any(component.is_alpha for component in frame.format.components):
+        return False
+    if frame.format.name in ("bgra", "rgba", "argb", "abgr"):
+        at = frame.format.name.index("a")
+        plane = np.frombuffer(frame.planes[0], np.uint8).reshape(-1, frame.planes[0].line_size)
+        return bool((plane[:, at:frame.width * 4:4] < 255).any())
+    return True
 
 
 def _sides(frame: Any) -> np.ndarray:

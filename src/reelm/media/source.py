@@ -1,4 +1,4 @@
-"""Which files may be opened, and as what: decided by their first bytes, never by their name.
+"""Which content may be opened, and as what: decided by its first bytes, never by its name.
 
 FFmpeg by itself guesses the format and follows what a file refers to: a playlist named `.mp4` would make it open other
 files or the network. Here the format is chosen from a short list before FFmpeg sees the file, FFmpeg is given an open
@@ -10,105 +10,94 @@ from __future__ import annotations
 import errno
 import os
 import re
-import stat
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
 
 from reelm.errors import MediaError, PolicyError
+from reelm.media.content import Content
+from reelm.media.limits import Deadline
 
 #: FFmpeg demuxers that are ever used, by the name `sniff` gives. Pictures are read by Pillow.
-DEMUXERS = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm", "wav": "wav", "flac": "flac",
-            "mp3": "mp3", "ogg": "ogg"}
-PICTURES = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
-READABLE = "MP4, MOV, MKV and WebM video, PNG, JPEG, WebP and BMP pictures, WAV, FLAC, MP3 and OGG sound"
+DEMUXERS = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm", "avi": "avi", "gif": "gif", "apng": "apng",
+            "mpegts": "mpegts", "mpeg": "mpeg", "asf": "asf", "flv": "flv",
+            "wav": "wav", "flac": "flac", "mp3": "mp3", "ogg": "ogg", "aac": "aac", "aiff": "aiff"}
+PICTURES = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BMP", "avif": "AVIF", "gif": "GIF", "apng": "PNG"}
+#: Demuxers of subtitle files, which are only opened where subtitles are asked for.
+SUBTITLES = {"srt": "srt", "webvtt": "webvtt"}
+READABLE = ("MP4, MOV, MKV, WebM, AVI, MPEG, FLV and WMV video, moving GIF, WebP and PNG, folders of pictures, "
+            "PNG, JPEG, WebP, BMP, AVIF and GIF pictures, WAV, FLAC, MP3, OGG, Opus, AAC and AIFF sound")
 
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+:|subfile,)")
 _MOV_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp")
+#: First bytes (a dot stands for any byte) -> kind. The order matters where one beginning is part of another.
+_MAGIC = tuple((re.compile(magic, re.DOTALL), kind) for magic, kind in (
+    (rb"....ftypavi[fs]", "avif"), (rb"RIFF....WAVE|(RF64|BW64)....WAVE", "wav"), (rb"RIFF....AVI ", "avi"),
+    (rb"RIFF....WEBP", "webp"), (rb"\x1a\x45\xdf\xa3", "matroska"), (rb"fLaC", "flac"), (rb"OggS", "ogg"),
+    (rb"\xff\xd8\xff", "jpeg"), (rb"\x89PNG\r\n\x1a\n", "png"), (rb"GIF8[79]a", "gif"), (rb"FORM....AIF[FC]", "aiff"),
+    (rb"FLV\x01", "flv"), (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"), (rb"\x00\x00\x01\xba", "mpeg"),
+    (rb"\x47.{187}\x47.{187}\x47|.{4}\x47.{191}\x47.{191}\x47", "mpegts"),
+    (rb"BM.{12}[\x0c(48@l|]\x00\x00\x00", "bmp"),
+))
 _PLAYLIST = re.compile(
     rb"^\s*(#EXTM3U|ffconcat\s+version|\[playlist\]|\[Reference\]|\[InternetShortcut\]|v=0\r?\n|rtsptext|"
     rb"file\s+['\"/\w.]|(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(MPD|smil|asx|playlist|SmoothStreamingMedia)\b)",
     re.IGNORECASE | re.DOTALL)
-_FOREIGN = {b"RIFF....AVI ": "AVI", b"FLV\x01": "FLV", b"\x30\x26\xb2\x75": "ASF/WMV", b"GIF8": "GIF",
-            b"%PDF": "PDF", b"PK\x03\x04": "ZIP", b"FORM....AIF": "AIFF", b"\x00\x00\x01\xba": "MPEG-PS",
-            b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"\x1f\x8b": "gzip"}
+_FOREIGN = tuple((re.compile(magic, re.DOTALL), name) for magic, name in (
+    (rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", "HEIC"), (rb"%PDF", "PDF"), (rb"PK\x03\x04", "ZIP"),
+    (rb"II\*\x00|MM\x00\*", "TIFF"), (rb"\x1f\x8b", "gzip"), (rb"\.RMF", "RealMedia"), (rb"#!AMR", "AMR"),
+    (rb"\x00\x00\x01\xb3", "raw MPEG"), (rb"\x00?\x00\x00\x01[\x09\x40\x42\x46\x67]", "raw H.264 or H.265")))
 _HEAD_BYTES = 4096
 _BUFFER_BYTES = 1 << 17
 
 
-def local_path(source: str | Path) -> Path:
-    """The path of a local file that exists, is a plain file and is not empty.
-
-    Raises: PolicyError for anything with a protocol (http:, concat:, data:, pipe: ...) unless a file of that very name
-    exists; MediaError if the file is missing, a folder, not a plain file, unreadable or empty.
-    """
-    text = os.fspath(source)
-    path = Path(source)
-    try:
-        mode = path.stat()
-    except (OSError, ValueError) as error:
-        if _SCHEME.match(text):
-            raise PolicyError(f"the source begins with {_SCHEME.match(text)[0]!r}; only local files are opened",  # type: ignore[index]
-                              where=text[:200], remedy="Save it to a file and give the file's plain path") from None
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(f"cannot be opened: {reason}", where=text[:200], remedy="Check the path") from None
-    if stat.S_ISDIR(mode.st_mode):
-        raise MediaError("is a folder", where=text, remedy="Name one file in it")
-    if not stat.S_ISREG(mode.st_mode):
-        raise MediaError("is not a plain file (a pipe, socket or device)", where=text, remedy="Save it to a file first")
-    if mode.st_size == 0:
-        raise MediaError("is empty (0 bytes)", where=text, remedy="Copy or download it again")
-    return path
-
-
-def open_bytes(path: Path) -> BinaryIO:
-    """The file, open for reading. Raises: MediaError if it cannot be."""
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise MediaError(f"cannot be read: {error.strerror}", where=str(path), remedy="Check its permissions") from None
-
-
-def sniff(path: Path) -> str:
-    """A key of `DEMUXERS` or `PICTURES`, from the file's first bytes.
+def sniff(content: Content) -> str:
+    """A key of `DEMUXERS` or `PICTURES` or "webp_moving", from the first bytes.
 
     Raises: PolicyError for playlists and session descriptions (they open other files); MediaError for the rest.
     """
-    with open_bytes(path) as file:
+    with content.open() as file:
         head = file.read(_HEAD_BYTES)
         after_tag = _after_id3(file, head)
-    kind = _magic(head) or (_magic(after_tag) or "mp3" if head[:3] == b"ID3" else None)
-    if kind is not None:
+        moving = head.startswith(b"\x89PNG") and _is_moving_png(file)
+    kind = "apng" if moving else _magic(head) or (_magic(after_tag) or "mp3" if head[:3] == b"ID3" else None)
+    foreign = next((name for magic, name in _FOREIGN if magic.match(head)), None)
+    if kind is not None and foreign is None:
         return kind
-    text = head.removeprefix(b"\xef\xbb\xbf")
-    if _PLAYLIST.match(text):
-        raise PolicyError("is a playlist, which would open other files or the network", where=str(path),
+    if foreign is not None:
+        raise MediaError(f"is a {foreign} file, which this version does not read", where=content.name,
+                         remedy=f"Convert it; readable are {READABLE}")
+    if _PLAYLIST.match(head.removeprefix(b"\xef\xbb\xbf")):
+        raise PolicyError("is a playlist, which would open other files or the network", where=content.name,
                           remedy="Name the media file itself")
-    for magic, name in _FOREIGN.items():
-        if re.match(b".".join(map(re.escape, magic.split(b"."))), head, re.DOTALL):
-            raise MediaError(f"is a {name} file, which this version does not read", where=str(path),
-                             remedy=f"Convert it; readable are {READABLE}")
     looks = "is text" if _is_text(head) else f"begins with unknown bytes ({head[:8].hex(' ')})"
-    raise MediaError(f"{looks}, not a media file, whatever its name", where=str(path),
+    raise MediaError(f"{looks}, not a media file, whatever its name", where=content.name,
                      remedy=f"Readable are {READABLE}")
 
 
 def _magic(head: bytes) -> str | None:
+    for magic, kind in _MAGIC:
+        if magic.match(head):
+            return "webp_moving" if kind == "webp" and head[12:16] == b"VP8X" and head[20] & 2 else kind
     if head[4:8] in _MOV_ATOMS:
         return "mov"
-    if head[:4] == b"RIFF" and head[8:12] in (b"WAVE", b"WEBP"):
-        return "wav" if head[8:12] == b"WAVE" else "webp"
-    if head[:4] in (b"RF64", b"BW64") and head[8:12] == b"WAVE":
-        return "wav"
-    for magic, kind in ((b"\x1a\x45\xdf\xa3", "matroska"), (b"fLaC", "flac"), (b"OggS", "ogg"),
-                        (b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png")):
-        if head.startswith(magic):
-            return kind
-    if head[:2] == b"BM" and head[14:18] in (b"\x0c\0\0\0", b"(\0\0\0", b"4\0\0\0", b"8\0\0\0", b"@\0\0\0", b"l\0\0\0",
-                                             b"|\0\0\0"):
-        return "bmp"
-    return "mp3" if _is_mp3_frame(head) else None
+    if _is_mp3_frame(head):
+        return "mp3"
+    is_adts = len(head) > 3 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and head[2] & 0x3C < 0x34
+    return "aac" if is_adts else None
+
+
+def _is_moving_png(file: BinaryIO) -> bool:
+    """Whether an animation chunk stands before the picture's data."""
+    at = 8
+    for _ in range(64):
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8 or head[4:] == b"IDAT":
+            return False
+        if head[4:] == b"acTL":
+            return True
+        at += 12 + int.from_bytes(head[:4], "big")
+    return False
 
 
 def _is_mp3_frame(head: bytes) -> bool:
@@ -129,21 +118,22 @@ def _is_text(head: bytes) -> bool:
     return all(byte >= 32 or byte in b"\t\r\n\f" for byte in head) and b"\x7f" not in head
 
 
-def open_container(path: Path, kind: str, frame_pixels: int) -> Any:
-    """The opened `av` container of a file whose `kind` is known; the caller closes it.
+def open_container(content: Content, kind: str, frame_pixels: int, deadline: Deadline) -> Any:
+    """The opened `av` container of content whose `kind` is known; the caller closes it.
 
-    The decoder refuses pictures above `frame_pixels` before it allocates them. Raises: MediaError.
+    The decoder refuses pictures above `frame_pixels` before it allocates them. Raises: MediaError; BudgetError when
+    the time is over.
     """
-    file = open_bytes(path)
+    file = content.open(deadline)
     try:
         container = av.open(
             file, "r", format=kind, buffer_size=_BUFFER_BYTES, io_open=_refuse, metadata_errors="replace",
             options={"max_pixels": str(frame_pixels)},
-            container_options={"format_whitelist": DEMUXERS[kind], "protocol_whitelist": "none"})
+            container_options={"format_whitelist": (DEMUXERS | SUBTITLES)[kind], "protocol_whitelist": "none"})
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
         file.close()
-        raise MediaError(f"cannot be opened as {kind}: {_plain(error)}", where=str(path),
-                         remedy=_open_remedy(path, kind)) from None
+        raise MediaError(f"cannot be opened as {kind}: {_plain(error)}", where=content.name,
+                         remedy=_open_remedy(content, kind)) from None
     except BaseException:
         file.close()
         raise
@@ -152,7 +142,8 @@ def open_container(path: Path, kind: str, frame_pixels: int) -> Any:
             stream.codec_context.options = {"max_pixels": str(frame_pixels)}
     if not len(container.streams):
         container.close()
-        raise MediaError(f"looks like {kind} but holds no track", where=str(path), remedy="Copy or download it again")
+        raise MediaError(f"looks like {kind} but holds no track", where=content.name,
+                         remedy="Copy or download it again")
     return container
 
 
@@ -167,9 +158,9 @@ def _plain(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).split("; last error log")[0]
 
 
-def _open_remedy(path: Path, kind: str) -> str:
+def _open_remedy(content: Content, kind: str) -> str:
     if kind == "mov":
-        with open_bytes(path) as file:
+        with content.open() as file:
             if not _has_moov(file):
                 return "Its index (moov) is missing: the recording was cut short; copy or download it again"
     return "Copy or download it again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from reelm import media, registry
-from reelm.errors import BudgetError, UsageError
+from reelm.errors import BudgetError, ReelmError, UsageError
 from reelm.model.config import VisionSettings, part_of
 from reelm.model.processing import AudioVideo, ReelmProcessor, Sketch
 from reelm.types import Audio, Clip, Frames, Image, MediaInfo, Tokens
@@ -111,11 +110,10 @@ class Senses:
                              "Clip(path), and Frames, Image and Audio hold media in memory")
         if isinstance(medium, Clip):
             try:
-                facts = os.stat(medium.source)
-            except (OSError, ValueError):
+                source = media.identity(medium)
+            except (OSError, ValueError, ReelmError):
                 return object()  # opening it will say what is wrong
-            file = (os.path.realpath(medium.source), facts.st_mtime_ns, facts.st_size, facts.st_ino)
-            return ("clip", *file, medium.start_s, medium.end_s, choice)
+            return ("clip", source, medium.start_s, medium.end_s, choice)
         if isinstance(medium, Audio):
             return ("audio", _digest(medium.wave), medium.rate_hz, medium.start_s)
         if isinstance(medium, Image):

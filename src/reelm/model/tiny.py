@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reelm.errors import CheckpointError
-from reelm.model.sources import LANGUAGE, VISION, Say, cache_root, fetch
+from reelm.model.sources import LANGUAGE, VISION, Say, cache_root, fetch, scratch_in
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +33,16 @@ def language_folder(say: Say = lambda text: None) -> Path:
     folder = cache_root() / "bases" / LANGUAGE.sha256
     if (folder / "model.safetensors").is_file():
         return folder
+    source = fetch(LANGUAGE, say)
+    say("converting the language model (once, about half a minute)")
+    with scratch_in(folder.parent) as scratch:
+        _convert(source, scratch)
+        try:
+            os.replace(scratch, folder)
+        except OSError:  # another process was faster; its folder is as good
+            if not (folder / "model.safetensors").is_file():
+                raise
+    return folder
     source = fetch(LANGUAGE, say)
     say("converting the language model (once, about half a minute)")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -67,14 +75,13 @@ def _without_bars() -> Iterator[None]:
 
 def _convert(gguf: Path, into: Path) -> None:
     import torch
-    from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with _without_bars():
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     state = {k: v.contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
-    save_file(state, into / "model.safetensors", metadata={"format": "pt", "source_sha256": LANGUAGE.sha256})
+    _write(state, into / "model.safetensors", {"format": "pt", "source_sha256": LANGUAGE.sha256})
     config = model.config.to_diff_dict() | {
         "dtype": "float32",
         "model_type": "llama",
@@ -84,6 +91,17 @@ def _convert(gguf: Path, into: Path) -> None:
         config.pop(name, None)
     (into / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
     tokenizer.save_pretrained(into)
+
+
+def _write(state: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Raises: OSError where the disk refuses, for which the library has an error of its own."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(state, path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
 
 
 def merge_lora(state: dict[str, torch.Tensor], adapter: dict[str, torch.Tensor], scale: float) -> None:
