@@ -264,16 +264,6 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class Cue:
-    """Words of a stretch of time: a line of subtitles or of recognised speech, [start_s, end_s) from the file's start.
-    """
-
-    start_s: float
-    end_s: float
-    text: str
-
-
-@dataclass(frozen=True)
 class Span:
     """A stretch of time found in an answer: [start_s, end_s)."""
 

@@ -41,6 +41,9 @@ def ask(
     max_tokens: options.MaxTokens = 256,
     temperature: options.Temperature = 0.0,
     seed: Annotated[int | None, typer.Option(help="Repeats a draw; needs a temperature above 0.")] = None,
+    speech: options.Speech = "auto",
+    subtitles: options.Subtitles = None,
+    transcriber: options.Transcriber = None,
     device: options.Device = "auto",
     model: options.Model = "reelm-tiny",
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")] = False,
@@ -65,7 +68,8 @@ def ask(
     with terminal.busy(f"loading {model}"):
         lm = reelm.load(model, device=device)
     reply = lm.answer(*clips, question, max_tokens=max_tokens, temperature=temperature, seed=seed, frames=frames,
-                      fps=fps, audio=not no_audio, stream=None if json else terminal.Stream())
+                      fps=fps, audio=not no_audio, stream=None if json else terminal.Stream(),
+                      **options.words(speech, subtitles, transcriber))
     if json:
         terminal.as_json(record(model, question, clips, reply))
     else:

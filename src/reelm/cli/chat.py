@@ -36,6 +36,9 @@ def chat(
     no_audio: options.NoAudio = False,
     max_tokens: options.MaxTokens = 256,
     temperature: options.Temperature = 0.0,
+    speech: options.Speech = "auto",
+    subtitles: options.Subtitles = None,
+    transcriber: options.Transcriber = None,
     device: options.Device = "auto",
     model: options.Model = "reelm-tiny",
     json: Annotated[bool, typer.Option("--json", help="One line of JSON per answer, as `reelm ask --json`.")] = False,
@@ -49,7 +52,8 @@ def chat(
 
     with terminal.busy(f"loading {model}"):
         lm = reelm.load(model, device=device)
-    asking = {"max_tokens": max_tokens, "temperature": temperature, "frames": frames, "audio": not no_audio}
+    asking = {"max_tokens": max_tokens, "temperature": temperature, "frames": frames, "audio": not no_audio,
+              **options.words(speech, subtitles, transcriber)}
     session = Session(Chat(lm, *clips), model, asking, json)
     reader = LineReader([f"/{name}" for name in COMMANDS])
     if reader.interactive:
@@ -130,7 +134,7 @@ def add(session: Session, rest: str) -> None:
     clip = Clip(_path(rest, "/add FILE"))
     ask.readable([clip])
     session.chat.add(clip)
-    terminal.say(f"{clip.source} is clip {len(session.clips)}; the next question is about it too")
+    terminal.say(f"{clip.name} is clip {len(session.clips)}; the next question is about it too")
 
 
 def at(session: Session, rest: str) -> None:
@@ -147,7 +151,7 @@ def at(session: Session, rest: str) -> None:
     clip = replace(clips[number - 1], start_s=start_s, end_s=end_s)
     with media.open(clip) as reader:
         if reader.info().kind == "image":
-            raise UsageError("is a still picture and has no stretches", where=str(clip.source))
+            raise UsageError("is a still picture and has no stretches", where=clip.name)
     place = number - 1 - (len(clips) - len(session.chat.waiting))
     if place >= 0:
         session.chat.waiting[place] = clip
@@ -245,5 +249,5 @@ def _named(clip: Clip) -> str:
     from reelm.media.sheet import clock_text
 
     if clip.start_s == 0 and clip.end_s is None:
-        return str(clip.source)
-    return f"{clip.source} {clock_text(clip.start_s)}-{clock_text(clip.end_s) if clip.end_s is not None else 'end'}"
+        return clip.name
+    return f"{clip.name} {clock_text(clip.start_s)}-{clock_text(clip.end_s) if clip.end_s is not None else 'end'}"

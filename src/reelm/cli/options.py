@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,6 +43,21 @@ Frames = Annotated[int | None, typer.Option(min=1, help="Look at this many frame
 NoAudio = Annotated[bool, typer.Option("--no-audio", help="Do not listen to the sound track.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest word.")]
+Speech = Annotated[str, typer.Option(metavar="auto|always|off", help="When words that are said stand in the prompt; "
+                                     "auto: when a question is about them.")]
+Subtitles = Annotated[Path | None, typer.Option(metavar="FILE.srt", help="What is said in the first file. A text track "
+                                                "inside a file is found without this.")]
+Transcriber = Annotated[str | None, typer.Option(metavar="TOOL[:MODEL]", help="Speech to text where there are no "
+                                                 "subtitles, for example whisper:small.")]
+
+
+def words(speech: str, subtitles: Path | None, transcriber: str | None) -> dict[str, Any]:
+    """The three options about words as `VideoLM.answer` takes them."""
+    if transcriber is None:
+        return {"speech": speech, "subtitles": subtitles}
+    from reelm.model import transcribers
+
+    return {"speech": speech, "subtitles": subtitles, "transcriber": transcribers.transcriber(transcriber)}
 
 
 def seconds(name: str, text: str) -> float:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
 
-from reelm.errors import MediaError
+from reelm.errors import MediaError, ReelmError
+from reelm.media.content import identity
 from reelm.media.reader import open as open_clip
 from reelm.types import Clip, Frames, Image, Thumbnail
 
@@ -54,9 +54,9 @@ class Thumbnails:
                 yield Thumbnail(number, None if medium.still else times[index], _jpeg(medium.rgb[index]))
 
 
-def _of_file(number: int, clip: Clip, stamp: tuple[int, int] | None, times: tuple[float, ...]) -> Iterator[Thumbnail]:
+def _of_file(number: int, clip: Clip, stamp: Hashable, times: tuple[float, ...]) -> Iterator[Thumbnail]:
     if _stamp(clip) != stamp:
-        raise MediaError("the file has changed since the answer", where=str(clip.source)[:200])
+        raise MediaError("the file has changed since the answer", where=clip.name)
     with open_clip(clip) as reader:
         if not times and reader.info().kind != "image":
             return
@@ -65,12 +65,11 @@ def _of_file(number: int, clip: Clip, stamp: tuple[int, int] | None, times: tupl
             yield Thumbnail(number, at_s if times else None, _jpeg(reader.frames([at_s]).rgb[0]))
 
 
-def _stamp(clip: Clip) -> tuple[int, int] | None:
+def _stamp(clip: Clip) -> Hashable:
     try:
-        facts = os.stat(clip.source)
-    except (OSError, ValueError, TypeError):
+        return identity(clip)
+    except (OSError, ValueError, ReelmError):
         return None
-    return facts.st_mtime_ns, facts.st_size
 
 
 def _spread(count: int) -> list[int]:

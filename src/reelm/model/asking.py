@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import Any, TypedDict, get_args
 
 from reelm.errors import BudgetError, UsageError
 from reelm.model.engine import CANCELLED, Cancel, Event, Request
 from reelm.model.sampling import Sampling
 from reelm.model.sensing import Choice, Clock, Seen
+from reelm.model.speech import Speech, Transcriber
 from reelm.types import Answer, Message, Span, Thumbnail
 
 #: What is called with each piece of text as it comes.
@@ -32,7 +34,9 @@ class Options(TypedDict, total=False):
     `max_tokens` (256): longest answer. `temperature` (0: always the likeliest token), `top_p`, `top_k`, `seed`:
     sampling. `repetition_penalty` (1: none) acts on answered tokens. `stop`: strings that end the answer and are left
     out of it. `frames` or `fps`: how many pictures of a clip, instead of the model's own rule. `audio` (True): whether
-    to listen. `cancel`: a threading.Event or a function; once set or true, the answer ends as it is.
+    to listen. `speech` ("auto", "always", "off"), `subtitles` (an SRT or WebVTT file for the first clip) and
+    `transcriber`: how words that are said reach the prompt, see `reelm.model.speech`. `cancel`: a threading.Event or a
+    function; once set or true, the answer ends as it is.
     """
 
     max_tokens: int
@@ -45,6 +49,9 @@ class Options(TypedDict, total=False):
     frames: int | None
     fps: float | None
     audio: bool
+    speech: Speech
+    subtitles: str | Path | None
+    transcriber: Transcriber | None
     cancel: Cancel | None
 
 
@@ -62,7 +69,16 @@ class Ask:
     frames: int | None = None
     fps: float | None = None
     audio: bool = True
+    speech: Speech = "auto"
+    subtitles: str | Path | None = None
+    transcriber: Transcriber | None = None
     cancel: Cancel | None = None
+
+    def __post_init__(self) -> None:
+        if self.speech not in get_args(Speech):
+            raise UsageError(f"speech is {self.speech!r}", remedy=f"One of: {', '.join(get_args(Speech))}")
+        if self.speech == "off" and not (self.subtitles is None and self.transcriber is None):
+            raise UsageError("speech 'off' makes subtitles and a transcriber useless", remedy="Leave one of them out")
 
     @property
     def choice(self) -> Choice:
@@ -99,6 +115,7 @@ class Prepared:
     tokens: dict[str, int]
     clock: Clock
     thumbnails: Callable[[], Sequence[Thumbnail]] | None = None
+    notes: tuple[str, ...] = ()
 
 
 class AnswerStream:
@@ -148,7 +165,7 @@ class AnswerStream:
             tokens={**prepared.tokens, "new": self._made},
             seconds={**phases, "first_token": first_s, "generate": last_s - first_s, "total": last_s},
             stop=self._stop or CANCELLED,
-            notes=tuple(dict.fromkeys(note for seen in prepared.seen for note in seen.notes)),
+            notes=tuple(dict.fromkeys([*(note for seen in prepared.seen for note in seen.notes), *prepared.notes])),
             thumbnails=prepared.thumbnails,
         )
 

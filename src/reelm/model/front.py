@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Unpack
 
@@ -19,7 +20,8 @@ from reelm.model.perceive import joined, perceive
 from reelm.model.prefix import Prefix, Shelf
 from reelm.model.processing import AudioVideo, Plan, ReelmProcessor, Sketch
 from reelm.model.sensing import Choice, Clock, Look, Medium, Seen, Senses
-from reelm.types import AUDIO, VISION, Answer, Audio, Frames, Message, Part, Tokens
+from reelm.model.speech import Same, Spoken, Words, asks_for_words, listen
+from reelm.types import AUDIO, VISION, Answer, Audio, Clip, Frames, Message, Part, Tokens
 
 
 class VideoLM:
@@ -34,7 +36,7 @@ class VideoLM:
         self.model, self.processor, self.name = model.eval(), processor, name
         self.engine = Engine(model.language_model, _eos_ids(model, processor), self._decode)
         self._senses = Senses(processor)
-        self._shelf: Shelf[Seen | Prefix] = Shelf(keep_bytes)
+        self._shelf: Shelf[Seen | Prefix | Words] = Shelf(keep_bytes)
 
     @property
     def device(self) -> torch.device:
@@ -156,8 +158,14 @@ class VideoLM:
             raise UsageError("a question needs at least one part", remedy='For example answer(Clip("a.mp4"), "What?")')
         clock = Clock()
         sampling, choice = ask.sampling, ask.choice
-        seen, plan = self._see(parts, choice, clock, ask.max_tokens)
-        assert plan is not None
+        spoken = self._spoken(conversation(parts), ask, clock)
+        while True:
+            try:
+                seen, plan = self._see(spoken.turns, choice, clock, ask.max_tokens)
+                break
+            except TooLong:
+                if not spoken.shorten():
+                    raise
         marks = _marks(plan, seen)
         with clock("prefill"), torch.inference_mode():
             embeds = self._embeds(plan, seen)
@@ -165,7 +173,28 @@ class VideoLM:
         request = Request(embeds[prefix.length if prefix else 0:], ask.max_tokens, sampling, tuple(ask.stop), prefix,
                           ask.cancel)
         thumbnails = Thumbnails(_media(parts), [one.frames_at_s for one in seen])
-        return Prepared(request, seen, {**plan.counts, "reused": reused}, clock, thumbnails)
+        return Prepared(request, seen, {**plan.counts, "reused": reused}, clock, thumbnails, spoken.notes)
+
+    def _spoken(self, turns: list[Message], ask: Ask, clock: Clock) -> Spoken:
+        """The conversation with the words of its media where they are wanted; known words are taken from the shelf."""
+        asking = [any(isinstance(part, str) and asks_for_words(part) for part in turn.parts)
+                  for turn in turns if turn.role == "user"]
+        wanted = ask.speech == "always" or any(asking)
+        found: list[Words | None] = []
+        side = ask.subtitles
+        for medium in _media(turns):
+            if not (wanted and isinstance(medium, Clip | Audio)):
+                found.append(None)
+                continue
+            key = ("words", self._senses.key(medium, Choice()), Same(ask.transcriber), side)
+            words = self._shelf.get(key)
+            if not isinstance(words, Words):
+                with clock("decode"):
+                    words = listen(medium, ask.transcriber, side)
+                self._shelf.put(key, words)
+            found.append(replace(words, cues=()) if ask.speech == "off" else words)
+            side = None  # the file that was named belongs to the first
+        return Spoken(turns, found, asked=asking[-1] or ask.speech == "always", hears=self.hears and ask.audio)
 
     def _see(self, parts: Sequence[Any], choice: Choice, clock: Clock, max_tokens: int = 0
              ) -> tuple[list[Seen], Plan]:
