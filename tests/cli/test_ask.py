@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from house.command import reelm, reelm_process
+from house.command import environment, reelm, reelm_process
+from reelm.cli.ask import readable, split
 
 RANDOM = ("-m", "random", "--max-tokens", "6")
 
@@ -52,6 +56,46 @@ def test_a_dash_reads_the_question_from_stdin(media_folder: Path) -> None:
     assert json.loads(done.stdout)["question"] == "Who is there?"
 
 
+def test_a_dash_reads_a_file_from_stdin(media_folder: Path) -> None:
+    """Through a real pipe, and not from a file that only looks like one."""
+    done = subprocess.run([sys.executable, "-m", "reelm.cli", "ask", "-", "What is it?", "--json", *RANDOM],
+                          input=(media_folder / "clip.mp4").read_bytes(), capture_output=True, env=environment(),
+                          timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    piped = json.loads(done.stdout)
+    named = json.loads(reelm("ask", "clip.mp4", "What is it?", "--json", *RANDOM, cwd=media_folder).stdout)
+    assert piped["files"][0]["source"] == "standard input"
+    assert (piped["text"], piped["files"][0]["used_s"]) == (named["text"], named["files"][0]["used_s"])
+
+
+def test_a_folder_of_pictures_is_a_video_of_the_stated_rate(media_folder: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        Image.new("RGB", (40, 40), (60 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    done = reelm("ask", str(tmp_path), "What?", "--json", "--folder-fps", "2", "--frames", "4", *RANDOM)
+    assert json.loads(done.stdout)["files"][0]["used_s"] == [0.0, 0.5, 1.0, 1.5]
+
+
+@pytest.mark.parametrize("name", ["two words.mp4", "Größe 漢字 🎬.mp4", "-dash.mp4", "100%d [1].mp4", "new\nline.mp4"])
+def test_a_file_may_have_any_name(media_folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes((media_folder / "clip.mp4").read_bytes())
+    for spelled in (str(tmp_path / name), f"./{name}", name):
+        with chdir(tmp_path):
+            clips, _ = split([spelled, "What?"], 0.0, None)
+            readable(clips)
+        assert clips[0].name == spelled
+
+
+def test_a_file_whose_name_begins_with_a_dash_comes_after_two(media_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "-dash.mp4").write_bytes((media_folder / "clip.mp4").read_bytes())
+    after = reelm("ask", *RANDOM, "--json", "--", "-dash.mp4", "What?", cwd=tmp_path)
+    assert json.loads(after.stdout)["files"][0]["source"] == "-dash.mp4"
+
+
+def test_a_question_may_be_longer_than_a_file_name(media_folder: Path) -> None:
+    done = reelm("ask", "clip.mp4", "What is it? " * 60, "--json", *RANDOM, cwd=media_folder)
+    assert done.returncode == 0, done.stderr
+
+
 def test_show_frames_draws_what_the_model_saw_one_sheet_per_file(media_folder: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.jpg"
     done = reelm("ask", "clip.mp4", "photo.png", "What?", "--fps", "2", "--show-frames", str(sheet), *RANDOM,
@@ -76,7 +120,10 @@ def test_a_seed_without_temperature_is_named_as_useless(media_folder: Path) -> N
     (("ask", "clip.mp4", "What?", "--bogus"), 2, "--bogus"),
     (("ask", "clip.mp4"), 2, "not both"),
     (("ask", "clip.mp4", "photo.png"), 2, "is a file"),
-    (("ask", "-", "What?"), 2, "cannot come from stdin"),
+    (("ask", "-", "-"), 2, "only once"),
+    (("ask", "-", "-", "What?"), 2, "only once"),
+    (("ask", "-", "What?"), 3, "standard input"),
+    (("ask", "clip.mp4", "What?", "--folder-fps", "5"), 2, "no folder"),
     (("ask", "clip.mp4", "-"), 2, "empty"),
     (("ask", "clip.mp4", "What?", "--start", "soon"), 2, "not a time"),
     (("ask", "clip.mp4", "What?", "--start", "2", "--end", "1"), 2, "end_s above start_s"),

@@ -9,9 +9,15 @@ import pytest
 from PIL import Image as Pillow
 
 from media.coded import CODECS, number_in, picture, tone, write_numbered, write_sound
+from media.counted import written
 from reelm import media
 from reelm.errors import MediaError, ReelmError
 from reelm.types import Clip
+
+
+OTHERS = ("h264, B-frames.avi", "mpeg4, B-frames.avi", "h264, B-frames.ts", "h264, B-frames.flv",
+          "mpeg2, B-frames.mpg", "wmv2.wmv", "moving, variable.gif", "moving.png", "moving, variable.webp",
+          "h265, B-frames.mp4", "av1.mp4")
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +26,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     paths = [write_numbered(folder / f"a.{suffix}", 25, 25, audio=tone(1.0)) for suffix in ("mp4", "mkv", "webm")]
     paths += [write_sound(folder / f"s.{suffix}", tone(0.5, 44_100), CODECS[suffix], "mono")
               for suffix in ("wav", "flac", "mp3", "ogg")]
-    for form in ("PNG", "JPEG", "WEBP", "BMP"):
+    paths += [Path(str(written(folder, name, 20)[0].source)) for name in OTHERS]
+    for form in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF"):
         Pillow.fromarray(picture(5)).save(folder / form, form)
         paths.append(folder / form)
     return [path.read_bytes() for path in paths]

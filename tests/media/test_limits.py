@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import time
+from pathlib import Path
+
 import pytest
 
 from media.coded import tone, write_numbered
@@ -36,3 +40,33 @@ def test_exactly_the_limit_is_allowed(clip: Clip) -> None:
     with media.open(clip, Limits(frame_pixels=6144, frames=4, seconds=2.0, decoded_bytes=128_000)) as reader:
         assert len(reader.frames([0.0, 0.1, 0.2, 0.3])) == 4
         assert reader.audio(16_000) is not None
+
+
+@pytest.mark.parametrize("verb", ["info", "frames", "audio", "subtitles"])
+def test_every_call_keeps_to_its_time(clip: Clip, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is counted per call, and looked at while the file is read."""
+    limits = Limits(wall_s=3600)
+    with media.open(clip, limits) as reader:
+        if verb != "info":
+            reader.info()
+        monkeypatch.setattr(reader._deadline, "wall_s", -1.0)
+        ask = {"info": reader.info, "frames": lambda: reader.frames([0.0]), "audio": lambda: reader.audio(16_000),
+               "subtitles": reader.subtitles}[verb]
+        with pytest.raises(BudgetError, match=r"longer than the -1 s allowed.*Limits\(wall_s=...\)"):
+            ask()
+        monkeypatch.undo()
+        assert ask() is not None
+
+
+def test_the_time_of_a_slow_source_is_over_in_the_middle(clip: Clip) -> None:
+    """A stream that gives its bytes slowly, as a disk far away does."""
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            time.sleep(0.2)
+            return super().read(size)
+
+    with pytest.raises(BudgetError, match=r"longer than the 0\.3 s"), media.open(
+            Clip(Slow(Path(str(clip.source)).read_bytes())), Limits(wall_s=0.3)) as reader:
+        reader.frames(reader.info().frame_times_s)
+        reader.audio(16_000)
+        pytest.fail("read in spite of the limit")

@@ -16,6 +16,13 @@ from house.command import environment
 from reelm.errors import CheckpointError
 from reelm.model.sources import WheelFile, fetch, scratch_in, sha256_of
 
+#: `reelm.model` without what it imports for everybody: torch would cost each of these processes seconds.
+LIGHT = """
+import os, sys, types, reelm
+package = types.ModuleType("reelm.model")
+package.__path__ = [os.path.join(os.path.dirname(reelm.__file__), "model")]
+sys.modules["reelm.model"] = package
+"""
 FETCH = """
 import sys
 from reelm.errors import CheckpointError
@@ -69,8 +76,8 @@ def begun(code: str, cache: Path, *arguments: str, most_bytes: int | None = None
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
     env = environment(REELM_CACHE=str(cache), REELM_SOURCES=str(cache.parent / "given"), PYTHONDONTWRITEBYTECODE="1")
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], env=env, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, preexec_fn=full)
+    return subprocess.Popen([sys.executable, "-c", LIGHT + code, *arguments], env=env, text=True, preexec_fn=full,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def said(process: subprocess.Popen[str]) -> str:

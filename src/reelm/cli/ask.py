@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -25,18 +26,21 @@ reelm ask clip.mp4 "What moves, and where to?"
 
 reelm ask before.jpg after.jpg "What has changed?" --json
 
-The last argument is the question. `-` there reads it from stdin: echo "What is this?" | reelm ask clip.mp4 -
-(a file cannot come from stdin yet). The answer goes to stdout, everything about it to stderr.
+The last argument is the question. `-` stands for stdin, once: echo "What is this?" | reelm ask clip.mp4 -, or
+cat clip.mp4 | reelm ask - "What is this?". A folder of pictures is a video of 3 pictures per second (--folder-fps). A
+file whose name begins with a dash is written ./-clip.mp4. The answer goes to stdout, everything about it to stderr.
 """
 
 
 def ask(
     parts: Annotated[list[str], typer.Argument(
-        metavar="FILES... QUESTION", help="Videos, pictures or sounds, then the question; `-` reads it from stdin.")],
+        metavar="FILES... QUESTION",
+        help="Videos, pictures, sounds or folders of pictures, then the question; `-` reads one of them from stdin.")],
     start: Annotated[str | None, typer.Option(help="Begin here: seconds, or 1:02.5, in every file.")] = None,
     end: Annotated[str | None, typer.Option(help="Stop before here: seconds, or 1:15.")] = None,
     fps: Annotated[float | None, typer.Option(help="Look at this many frames per second.")] = None,
     frames: options.Frames = None,
+    folder_fps: options.FolderFps = None,
     no_audio: options.NoAudio = False,
     max_tokens: options.MaxTokens = 256,
     temperature: options.Temperature = 0.0,
@@ -58,7 +62,7 @@ def ask(
     if show_frames is not None and not show_frames.resolve().parent.is_dir():
         raise UsageError("the folder of --show-frames does not exist", where=str(show_frames))
     clips, question = split(parts, options.seconds("--start", start or "0"),
-                            None if end is None else options.seconds("--end", end))
+                            None if end is None else options.seconds("--end", end), folder_fps)
     readable(clips)
     if seed is not None and temperature == 0:
         terminal.say("note: --seed changes nothing at temperature 0, the answer is the same every time")
@@ -81,10 +85,12 @@ def ask(
         sheets(show_frames, clips, reply)
 
 
-def split(parts: Sequence[str], start_s: float, end_s: float | None) -> tuple[list[Clip], str]:
-    """The files as clips, and the question, which is read from stdin when it is `-`.
+def split(parts: Sequence[str], start_s: float, end_s: float | None,
+          folder_fps: float | None = None) -> tuple[list[Clip], str]:
+    """The files as clips, and the question; one of them is read from stdin when it is `-`.
 
-    Raises: UsageError when either is missing, when a file is `-`, or when the question names an existing file.
+    Raises: UsageError when either is missing, when more than one is `-`, when the question names an existing file, or
+    when `folder_fps` is given without a folder.
     """
     from reelm.types import Clip
 
@@ -92,17 +98,35 @@ def split(parts: Sequence[str], start_s: float, end_s: float | None) -> tuple[li
     if not files:
         raise UsageError(f"there is a file or a question, but not both: {question!r}",
                          remedy='For example: reelm ask clip.mp4 "What happens?"')
-    if "-" in files:
-        raise UsageError("a file cannot come from stdin yet",
-                         remedy="Save it and name it; `-` as the last argument reads the question")
+    if parts.count("-") > 1:
+        raise UsageError(f"`-` stands {parts.count('-')} times, and stdin can be read only once",
+                         remedy="Name all but one: a file, or the question")
     if question == "-":
         question = sys.stdin.read().strip()
-    elif Path(question).is_file():
-        raise UsageError(f"the last argument must be the question, but {question} is a file",
+    elif os.path.exists(question):
+        raise UsageError(f"the last argument must be the question, but {question} is a file or folder",
                          remedy="Add the question, or read it from stdin with `-`")
     if not question.strip():
         raise UsageError("the question is empty")
-    return [Clip(source=file, start_s=start_s, end_s=end_s) for file in files], question
+    folders = [os.path.isdir(file) for file in files]
+    if folder_fps is not None and not any(folders):
+        raise UsageError("--folder-fps is given, but no folder of pictures", remedy="Leave it out")
+    return [Clip(from_stdin() if file == "-" else file, start_s, end_s, folder_fps if is_folder else None)
+            for file, is_folder in zip(files, folders, strict=True)], question
+
+
+def from_stdin() -> BinaryIO:
+    """The file that comes through stdin, kept so that it can be read more than once.
+
+    Raises: UsageError when nothing is piped in; BudgetError when it is too large.
+    """
+    from reelm import media
+
+    if sys.stdin.isatty():
+        raise UsageError("`-` reads a file from stdin, and nothing is piped into it",
+                         remedy='For example: cat clip.mp4 | reelm ask - "What happens?"')
+    stream: Any = sys.stdin
+    return media.spool(getattr(stream, "buffer", stream), name="standard input")
 
 
 def readable(clips: Sequence[Clip]) -> None:

@@ -20,6 +20,7 @@ TEXT_CODECS = ("subrip", "srt", "mov_text", "webvtt", "ass", "ssa", "text")
 SIDE_SUFFIXES = (".srt", ".vtt")
 #: A line without a length stays until the next one, but no longer than this.
 _OPEN_END_S = 5.0
+_FIELDS_BEFORE_TEXT = 8
 _STYLE = re.compile(r"\{\\[^}]*\}")
 
 
@@ -133,8 +134,8 @@ def _lines(container: Any, stream: Any, clock: Clock, note: Callable[[str], None
 
 def _plain(line: Any) -> str:
     """The words of one decoded line; FFmpeg gives all text subtitles in the form of ASS, with styles in braces."""
-    dialogue = getattr(line, "dialogue", None)
-    if not dialogue:
-        return ""
-    text = _STYLE.sub("", dialogue.decode("utf-8", "replace")).replace("\\N", "\n").replace("\\n", "\n")
-    return "\n".join(part.strip() for part in text.replace("\\h", " ").splitlines()).strip()
+    fields = (getattr(line, "ass", None) or b"").decode("utf-8", "replace").split(",", _FIELDS_BEFORE_TEXT)
+    text = _STYLE.sub("", fields[-1]) if len(fields) > _FIELDS_BEFORE_TEXT else ""
+    for written, meant in (("\\{{}", "{"), ("\\{", "{"), ("\\}", "}"), ("\\N", "\n"), ("\\n", "\n"), ("\\h", " ")):
+        text = text.replace(written, meant)
+    return "\n".join(part.strip() for part in text.splitlines()).strip()

@@ -29,7 +29,10 @@ SHIPPED = Path(str(files("reelm"))) / "weights" / "reelm-tiny"
 
 
 def language_folder(say: Say = lambda text: None) -> Path:
-    """A folder with the de-quantised language base: config.json, model.safetensors (float32), tokenizer files."""
+    """A folder with the de-quantised language base: config.json, model.safetensors (float32), tokenizer files.
+
+    Raises: CheckpointError if no source gives the base, or the cache cannot be written.
+    """
     folder = cache_root() / "bases" / LANGUAGE.sha256
     if (folder / "model.safetensors").is_file():
         return folder
@@ -42,20 +45,6 @@ def language_folder(say: Say = lambda text: None) -> Path:
         except OSError:  # another process was faster; its folder is as good
             if not (folder / "model.safetensors").is_file():
                 raise
-    return folder
-    source = fetch(LANGUAGE, say)
-    say("converting the language model (once, about half a minute)")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent))
-    try:
-        _convert(source, scratch)
-        try:
-            os.replace(scratch, folder)
-        except OSError:  # another process was faster; its folder is as good
-            if not (folder / "model.safetensors").is_file():
-                raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 
