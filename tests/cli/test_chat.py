@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from house.command import Done, environment, reelm
+from house.tree import ROOT
 from reelm.cli.lines import LineReader
 
 RANDOM = ("-m", "random", "--max-tokens", "4")
@@ -167,3 +169,25 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(media_folder: Path) -> None:
     person.type("\x04")
     assert person.process.wait(60) == 0
     os.close(person.master)
+
+
+def test_what_the_document_shows_is_what_happens(media_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "chat.md").read_text("utf-8")
+    script = re.search(r"printf '(.*)' \| reelm chat clip.mp4 --json", text)
+    assert script
+    done = chat(media_folder, *script[1].split(r"\n"), args=("clip.mp4", "--json"))
+    assert done.returncode == 0 and len(answers(done)) == 2, done.stderr
+    monkeypatch.chdir(media_folder)
+    first, tool = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(first, "docs/chat.md", "exec"), {"__name__": "__main__"})
+    if importlib.util.find_spec("pocketsphinx"):
+        exec(compile(tool, "docs/chat.md", "exec"), {"__name__": "__main__"})
+
+
+def test_words_come_from_the_subtitles_that_are_named(media_folder: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "a.srt"
+    lines.write_text("1\n00:00:00,500 --> 00:00:01,000\nHello\n")
+    done = chat(media_folder, "What is said?", args=("clip.mp4", "--subtitles", str(lines)))
+    assert done.returncode == 0 and "stand in the prompt (1 lines)" in done.stderr, done.stderr
+    refused = chat(media_folder, "What is said?", args=("clip.mp4", "--transcriber", "ear"))
+    assert refused.returncode == 2 and "whisper:small" in refused.stderr

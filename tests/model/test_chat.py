@@ -27,6 +27,15 @@ def test_a_further_question_neither_opens_decodes_encodes_nor_prefills_the_clip_
     assert calls.positions == sum(second.tokens[kind] for kind in ("text", "vision", "audio")) - second.tokens["reused"]
 
 
+def test_of_the_conversation_only_the_last_answer_and_the_new_question_are_read(films, deaf, monkeypatch):
+    chat = Chat(deaf, Clip(films / "a.mp4"))
+    answers = [chat.ask(f"Question {number} of a few?", max_tokens=30) for number in range(4)]
+    new = [answer.tokens["text"] + answer.tokens["vision"] - answer.tokens["reused"] for answer in answers]
+    assert new[2] - new[1] < answers[2].tokens["text"] / 4 and abs(new[3] - new[2]) < 20
+    assert answers[3].text == lively().answer(*chat.messages("")[:6], Message("user", ("Question 3 of a few?",)),
+                                              max_tokens=30).text, "as computed from scratch"
+
+
 def test_a_question_knows_what_was_said_before(films, deaf):
     clip = Clip(films / "a.mp4")
     chat = Chat(deaf, clip)

@@ -68,7 +68,6 @@ def ask(
         terminal.say("note: --seed changes nothing at temperature 0, the answer is the same every time")
 
     import reelm
-
     with terminal.busy(f"loading {model}"):
         lm = reelm.load(model, device=device)
     reply = lm.answer(*clips, question, max_tokens=max_tokens, temperature=temperature, seed=seed, frames=frames,

@@ -130,8 +130,9 @@ class VideoLM:
         """
         choice = Choice(frames, fps, audio)
         with ExitStack() as stack:
-            looks = [self._senses.look(part, choice, stack) for part in _media(parts)]
-            plan = self._laid_out(parts, looks)
+            turns = conversation(parts)
+            looks = [self._senses.look(part, choice, stack) for part in _media(turns)]
+            plan = self._laid_out(turns, looks)
             media = [{"vision": cell.vision, "audio": cell.audio, "frames": look.sketch.frames,
                       "at_s": [] if look.at_s is None else look.at_s.tolist(), "notes": list(look.notes)}
                      for cell, look in zip(plan.cells, looks, strict=True)]
@@ -144,7 +145,7 @@ class VideoLM:
 
         Shapes: x [N,D], vision tokens before audio tokens. Units: `at_s` in seconds from the file's start.
         """
-        seen, _ = self._see([medium], Choice(frames, fps, audio), Clock())
+        seen, _ = self._see(conversation([medium]), Choice(frames, fps, audio), Clock())
         return joined(seen[0].vision, seen[0].audio)
 
     # --- inside ------------------------------------------------------------------------------------------------
@@ -160,8 +161,9 @@ class VideoLM:
         sampling, choice = ask.sampling, ask.choice
         spoken = self._spoken(conversation(parts), ask, clock)
         while True:
+            turns = spoken.turns
             try:
-                seen, plan = self._see(spoken.turns, choice, clock, ask.max_tokens)
+                seen, plan = self._see(turns, choice, clock, ask.max_tokens)
                 break
             except TooLong:
                 if not spoken.shorten():
@@ -169,10 +171,10 @@ class VideoLM:
         marks = _marks(plan, seen)
         with clock("prefill"), torch.inference_mode():
             embeds = self._embeds(plan, seen)
-            prefix, reused = self._beginning(embeds, marks, plan.laid.prefix_len)
+            prefix, reused = self._beginning(embeds, marks, self._lasting(turns, plan, seen))
         request = Request(embeds[prefix.length if prefix else 0:], ask.max_tokens, sampling, tuple(ask.stop), prefix,
                           ask.cancel)
-        thumbnails = Thumbnails(_media(parts), [one.frames_at_s for one in seen])
+        thumbnails = Thumbnails(_media(turns), [one.frames_at_s for one in seen])
         return Prepared(request, seen, {**plan.counts, "reused": reused}, clock, thumbnails, spoken.notes)
 
     def _spoken(self, turns: list[Message], ask: Ask, clock: Clock) -> Spoken:
@@ -196,30 +198,30 @@ class VideoLM:
             side = None  # the file that was named belongs to the first
         return Spoken(turns, found, asked=asking[-1] or ask.speech == "always", hears=self.hears and ask.audio)
 
-    def _see(self, parts: Sequence[Any], choice: Choice, clock: Clock, max_tokens: int = 0
+    def _see(self, turns: list[Message], choice: Choice, clock: Clock, max_tokens: int = 0
              ) -> tuple[list[Seen], Plan]:
         """Every medium of the prompt taken in, from the shelf where it stands there, and the prompt laid out."""
         with ExitStack() as stack:
             found: list[Look | Seen] = []
-            for medium in _media(parts):
+            for medium in _media(turns):
                 with clock("open"):
                     kept = self._shelf.get(self._senses.key(medium, choice))
                     found.append(kept if isinstance(kept, Seen) else self._senses.look(medium, choice, stack))
-            self._fits(self._laid_out(parts, found), max_tokens)
+            self._fits(self._laid_out(turns, found), max_tokens)
             seen: dict[Hashable, Seen] = {}
             for one in found:
                 if one.key not in seen:
                     seen[one.key] = one if isinstance(one, Seen) else self._take_in(one, clock)
         ordered = [seen[one.key] for one in found]
-        plan = self._laid_out(parts, ordered)
+        plan = self._laid_out(turns, ordered)
         self._fits(plan, max_tokens)
         return ordered, plan
 
-    def _laid_out(self, parts: Sequence[Any], media: Sequence[Look | Seen]) -> Plan:
+    def _laid_out(self, turns: list[Message], media: Sequence[Look | Seen]) -> Plan:
         sketches = iter(media)
-        turns = [Message(turn.role, tuple(part if isinstance(part, str) else next(sketches).sketch  # type: ignore[misc]
-                                          for part in turn.parts)) for turn in conversation(parts)]
-        return self.processor.plan(turns)
+        return self.processor.plan([
+            Message(turn.role, tuple(part if isinstance(part, str) else next(sketches).sketch  # type: ignore[misc]
+                                     for part in turn.parts)) for turn in turns])
 
     def _fits(self, plan: Plan, max_tokens: int) -> None:
         room = getattr(self.model.config.text_config, "max_position_embeddings", None)
@@ -242,6 +244,17 @@ class VideoLM:
         seen = Seen(look.key, sketch, vision, audio, frames_at_s, tuple(notes))
         self._shelf.put(look.key, seen)
         return seen
+
+    def _lasting(self, turns: list[Message], plan: Plan, seen: list[Seen]) -> int:
+        """How much of the prompt the next question begins with too: all up to the last medium, and all turns but the
+        last."""
+        before = turns[:-1]
+        if not before:
+            return plan.laid.prefix_len
+        ids = self._laid_out(before, seen[:len(_media(before))]).laid.ids
+        pairs = enumerate(zip(ids, plan.laid.ids, strict=False))
+        said = next((index for index, (one, other) in pairs if one != other), len(ids))
+        return max(plan.laid.prefix_len, min(said, len(plan.laid.ids) - 1))
 
     def _embeds(self, plan: Plan, seen: list[Seen]) -> Tensor:
         rows = {name: value.to(self.device) for name, value in self.processor.pad([plan.laid]).items()}
@@ -272,8 +285,8 @@ class VideoLM:
             torch.cuda.synchronize(self.device)
 
 
-def _media(parts: Sequence[Any]) -> list[Any]:
-    return [part for turn in conversation(parts) for part in turn.parts if not isinstance(part, str)]
+def _media(turns: Sequence[Message]) -> list[Any]:
+    return [part for turn in turns for part in turn.parts if not isinstance(part, str)]
 
 
 def _marks(plan: Plan, seen: list[Seen]) -> tuple[Hashable, ...]:
