@@ -6,7 +6,7 @@ Letters in shapes: T frames, H W pixels, h w cells, N tokens, D width, C channel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 import numpy as np
 
 from reelm.errors import UsageError
+from reelm.view import answer_html
 
 if TYPE_CHECKING:
     import torch
@@ -271,13 +272,23 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Thumbnail:
+    """A small JPEG of a frame that an answer used: of which medium (from 0), at which second (None for a still)."""
+
+    medium: int
+    at_s: float | None
+    jpeg: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Answer:
     """What the model said, and what it saw to say it.
 
     `used_s`: times of the frames seen, one list per medium. `audio_used`: whether sound reached the model.
     `tokens`: counts per medium and for text, e.g. {"text": 41, "video": 196, "new": 3}. `seconds`: wall time per phase
     (open, decode, encode, prefill, first_token, generate, total). `stop`: "end", "length", "stop" or "cancelled".
-    `notes`: everything that was cut, repeated, missing or ignored, in sentences.
+    `notes`: everything that was cut, repeated, missing or ignored, in sentences. `thumbnails()`: small pictures of the
+    frames used, read from the files when called. A notebook shows all of it.
     """
 
     text: str
@@ -288,6 +299,10 @@ class Answer:
     seconds: Mapping[str, float] = field(default_factory=dict)
     stop: str = "end"
     notes: tuple[str, ...] = ()
+    thumbnails: Callable[[], Sequence[Thumbnail]] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.text
+
+    def _repr_html_(self) -> str:
+        return answer_html(self)

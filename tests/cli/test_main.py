@@ -16,8 +16,8 @@ import pytest
 from house.command import Done, environment, python, reelm
 from reelm.errors import BudgetError, CheckpointError, MediaError, PolicyError, ReelmError, UsageError
 
-VERBS = (("ask",), ("demo",), ("parts",), ("doctor",), ("model",), ("model", "list"), ("model", "show"),
-         ("model", "pull"), ("model", "check"), ("model", "import"), ("model", "export"))
+VERBS = (("ask",), ("chat",), ("caption",), ("demo",), ("parts",), ("doctor",), ("model",), ("model", "list"),
+         ("model", "show"), ("model", "pull"), ("model", "check"), ("model", "import"), ("model", "export"))
 HEAVY = {"torch", "transformers", "av", "accelerate", "safetensors"}
 PROBE = """
 import sys

@@ -130,6 +130,7 @@ def test_an_mp4_that_keeps_its_data_elsewhere_does_not_open_it(tmp_path: Path) -
     (b"GIF89a" + bytes(99), "gif|no readable"), (b"RIFF\0\0\0\0AVI LIST", "avi"), (b"II*\0" + bytes(99), "TIFF"),
     (b"\0\0\0\x18ftypheic" + bytes(12), "HEIC"), (b"%PDF-1.7\n", "PDF"),
     (b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x02" + bytes(19), "without a whole picture"),
+    (b"RIFF\0\0\0\0WEBPVP8X", "cannot be read as WEBP"),
     ("Hallo, Welt".encode("utf-16"), "unknown bytes"),
     (b"\0\0\0\x18ftypisom" + bytes(12), "opened as mov|no readable|no track"),
     (b"\x1a\x45\xdf\xa3" + bytes(40), "matroska"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from reelm.cli import terminal
+from reelm.cli import options, terminal
 from reelm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,16 +39,17 @@ def ask(
     start: Annotated[str | None, typer.Option(help="Begin here: seconds, or 1:02.5, in every file.")] = None,
     end: Annotated[str | None, typer.Option(help="Stop before here: seconds, or 1:15.")] = None,
     fps: Annotated[float | None, typer.Option(help="Look at this many frames per second.")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Look at this many frames in all.")] = None,
-    folder_fps: Annotated[float | None, typer.Option(
-        help="So many pictures of a folder fill a second; 3 unless given.")] = None,
-    no_audio: Annotated[bool, typer.Option("--no-audio", help="Do not listen to the sound track.")] = False,
-    max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 256,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest word.")] = 0.0,
+    frames: options.Frames = None,
+    folder_fps: options.FolderFps = None,
+    no_audio: options.NoAudio = False,
+    max_tokens: options.MaxTokens = 256,
+    temperature: options.Temperature = 0.0,
     seed: Annotated[int | None, typer.Option(help="Repeats a draw; needs a temperature above 0.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    model: Annotated[str, typer.Option("--model", "-m", help="A name of `reelm model list`, or a folder.")]
-    = "reelm-tiny",
+    speech: options.Speech = "auto",
+    subtitles: options.Subtitles = None,
+    transcriber: options.Transcriber = None,
+    device: options.Device = "auto",
+    model: options.Model = "reelm-tiny",
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")] = False,
     show_frames: Annotated[Path | None, typer.Option(
         metavar="SHEET.JPG", help="Write the frames the model saw to this picture.")] = None,
@@ -60,17 +61,18 @@ def ask(
         raise UsageError(f"--fps must be above 0, got {fps:g}")
     if show_frames is not None and not show_frames.resolve().parent.is_dir():
         raise UsageError("the folder of --show-frames does not exist", where=str(show_frames))
-    clips, question = split(parts, _seconds("--start", start) or 0.0, _seconds("--end", end), folder_fps)
+    clips, question = split(parts, options.seconds("--start", start or "0"),
+                            None if end is None else options.seconds("--end", end), folder_fps)
     readable(clips)
     if seed is not None and temperature == 0:
         terminal.say("note: --seed changes nothing at temperature 0, the answer is the same every time")
 
     import reelm
-
     with terminal.busy(f"loading {model}"):
         lm = reelm.load(model, device=device)
     reply = lm.answer(*clips, question, max_tokens=max_tokens, temperature=temperature, seed=seed, frames=frames,
-                      fps=fps, audio=not no_audio, stream=None if json else terminal.Stream())
+                      fps=fps, audio=not no_audio, stream=None if json else terminal.Stream(),
+                      **options.words(speech, subtitles, transcriber))
     if json:
         terminal.as_json(record(model, question, clips, reply))
     else:
@@ -132,19 +134,6 @@ def readable(clips: Sequence[Clip]) -> None:
 
     for clip in clips:
         media.open(clip).close()
-
-
-def _seconds(option: str, text: str | None) -> float | None:
-    """Seconds written as 62.5, 1:02.5 or 0:01:02.5."""
-    if text is None:
-        return None
-    try:
-        fields = [float(field) for field in text.split(":")]
-    except ValueError:
-        fields = []
-    if not 1 <= len(fields) <= 3 or not all(0 <= field < float("inf") for field in fields):
-        raise UsageError(f"{option} is not a time: {text!r}", remedy="Write seconds (62.5) or minutes (1:02.5)")
-    return sum(field * 60**i for i, field in enumerate(reversed(fields)))
 
 
 def record(model: str, question: str, clips: Sequence[Clip], reply: Answer) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from reelm.cli import terminal
+from reelm.cli import options, terminal
 
 
 def demo(
     clip: Annotated[Path | None, typer.Argument(help="A file of yours instead of the scene made here.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="A name of `reelm model list`, or a folder.")]
-    = "reelm-tiny",
+    model: options.Model = "reelm-tiny",
     seed: Annotated[int, typer.Option(help="Which scene to film.")] = 7,
 ) -> None:
     """Ask three questions about a clip and print the answers; for a scene made here also the true ones."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reelm.cli import ask, demo, doctor, failures, folders, model, parts
+from reelm.cli import ask, caption, chat, demo, doctor, failures, folders, model, parts
 from reelm.cli.failures import guarded
 
 app = typer.Typer(
@@ -40,6 +40,8 @@ def options(
 
 
 app.command("ask", help=ask.HELP)(guarded(ask.ask))
+app.command("chat", help=chat.HELP)(guarded(chat.chat))
+app.command("caption", help=caption.HELP)(guarded(caption.caption))
 app.command("demo")(guarded(demo.demo))
 app.command("parts")(guarded(parts.parts))
 app.command("doctor")(guarded(doctor.doctor))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reelm.cli import terminal
+from reelm.cli import options, terminal
 from reelm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def list_models(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A name of `reelm model list`, or a folder.")] = TINY,
+    name: Annotated[str, typer.Argument(help="A name of `reelm model list`, or a folder.",
+                                        autocompletion=options.model_names)] = TINY,
     frames: Annotated[int | None, typer.Option(min=1, help="Count the tokens of this many frames.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One object: name, parts, tokens, hears, config.")] = False,
 ) -> None:
@@ -95,7 +96,8 @@ def describe(lm: VideoLM, frames: int | None) -> dict[str, Any]:
 
 
 def pull(
-    name: Annotated[str, typer.Argument(help="reelm-tiny, or the hub id of a published model (OWNER/NAME).")] = TINY,
+    name: Annotated[str, typer.Argument(help="reelm-tiny, or the hub id of a published model (OWNER/NAME).",
+                                        autocompletion=options.model_names)] = TINY,
 ) -> None:
     """Fetch what a model needs into the cache; does nothing when it is there."""
     if name in RANDOM or name.startswith("random:"):

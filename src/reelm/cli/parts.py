@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from reelm.cli import terminal
+from reelm.cli import options, terminal
 
 
 def parts(
-    family: Annotated[str | None, typer.Argument(help="Only this family, for example connector.")] = None,
+    family: Annotated[str | None, typer.Argument(help="Only this family, for example connector.",
+                                                 autocompletion=options.families)] = None,
     json: Annotated[bool, typer.Option("--json", help="A list of objects: family, kind, summary, source.")] = False,
 ) -> None:
     """List the parts a model can be built from."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -40,20 +40,39 @@ def piece(text: str) -> None:
 
 
 class Stream:
-    """Prints the pieces of an answer as they come, without the white space at its two ends."""
+    """Prints the pieces of an answer as they come, without the white space at its two ends.
 
-    def __init__(self) -> None:
+    `at_first` is called before the first piece is shown.
+    """
+
+    def __init__(self, at_first: Callable[[], object] = lambda: None) -> None:
         self._held = ""
         self._begun = False
+        self._at_first = at_first
 
     def __call__(self, text: str) -> None:
         text = self._held + text if self._begun else text.lstrip()
         if not text:
             return
-        self._begun = True
+        if not self._begun:
+            self._begun = True
+            self._at_first()
         shown = text.rstrip()
         self._held = text[len(shown):]
         piece(shown)
+
+
+@contextmanager
+def streaming(text: str) -> Iterator[Stream]:
+    """A `Stream`; until its first piece, a terminal shows `text` with a turning wheel."""
+    with ExitStack() as wheel:
+        wheel.enter_context(busy(text))
+        yield Stream(wheel.close)
+
+
+def json_line(value: Any) -> None:
+    """`value` as one line of JSON on stdout."""
+    piece(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def as_json(value: Any) -> None:

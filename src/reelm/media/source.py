@@ -79,13 +79,17 @@ def sniff(content: Content) -> str:
 def _magic(head: bytes) -> str | None:
     for magic, kind in _MAGIC:
         if magic.match(head):
-            return "webp_moving" if kind == "webp" and head[12:16] == b"VP8X" and head[20] & 2 else kind
+            return "webp_moving" if kind == "webp" and _is_moving_webp(head) else kind
     if head[4:8] in _MOV_ATOMS:
         return "mov"
     if _is_mp3_frame(head):
         return "mp3"
     is_adts = len(head) > 3 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and head[2] & 0x3C < 0x34
     return "aac" if is_adts else None
+
+
+def _is_moving_webp(head: bytes) -> bool:
+    return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
 
 
 def _is_moving_png(file: BinaryIO) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import Any, TypedDict, get_args
 
+from reelm.errors import BudgetError, UsageError
 from reelm.model.engine import CANCELLED, Cancel, Event, Request
 from reelm.model.sampling import Sampling
 from reelm.model.sensing import Choice, Clock, Seen
-from reelm.types import Answer, Span
+from reelm.model.speech import Speech, Transcriber
+from reelm.types import Answer, Message, Span, Thumbnail
 
 #: What is called with each piece of text as it comes.
 Listener = Callable[[str], Any]
@@ -21,14 +24,19 @@ _SPAN = re.compile(rf"(?:\b(between)\s+)?(?<![\d.:]){_NUMBER}\s*{_UNIT}?\s*(to|u
                    re.IGNORECASE)
 
 
+class TooLong(BudgetError):
+    """The prompt and the longest answer do not fit into the model's context."""
+
+
 class Options(TypedDict, total=False):
     """Keyword arguments of `answer`, `stream` and `answer_many`.
 
     `max_tokens` (256): longest answer. `temperature` (0: always the likeliest token), `top_p`, `top_k`, `seed`:
     sampling. `repetition_penalty` (that of the model's generation defaults, mostly 1: none) acts on answered tokens.
     `stop`: strings that end the answer and are left out of it. `frames` or `fps`: how many pictures of a clip, instead
-    of the model's own rule. `audio` (True): whether to listen. `cancel`: a threading.Event or a function; once set or
-    true, the answer ends as it is.
+    of the model's own rule. `audio` (True): whether to listen. `speech` ("auto", "always", "off"), `subtitles` (an SRT
+    or WebVTT file for the first clip) and `transcriber`: how words that are said reach the prompt, see
+    `reelm.model.speech`. `cancel`: a threading.Event or a function; once set or true, the answer ends as it is.
     """
 
     max_tokens: int
@@ -41,6 +49,9 @@ class Options(TypedDict, total=False):
     frames: int | None
     fps: float | None
     audio: bool
+    speech: Speech
+    subtitles: str | Path | None
+    transcriber: Transcriber | None
     cancel: Cancel | None
 
 
@@ -58,7 +69,16 @@ class Ask:
     frames: int | None = None
     fps: float | None = None
     audio: bool = True
+    speech: Speech = "auto"
+    subtitles: str | Path | None = None
+    transcriber: Transcriber | None = None
     cancel: Cancel | None = None
+
+    def __post_init__(self) -> None:
+        if self.speech not in get_args(Speech):
+            raise UsageError(f"speech is {self.speech!r}", remedy=f"One of: {', '.join(get_args(Speech))}")
+        if self.speech == "off" and not (self.subtitles is None and self.transcriber is None):
+            raise UsageError("speech 'off' makes subtitles and a transcriber useless", remedy="Leave one of them out")
 
     @property
     def choice(self) -> Choice:
@@ -70,6 +90,23 @@ class Ask:
         return Sampling(self.temperature, self.top_p, self.top_k, penalty, self.seed)
 
 
+def conversation(parts: Sequence[Any]) -> list[Message]:
+    """The messages that a call means: those given, or else one of the user with all the parts.
+
+    Raises: UsageError when both stand side by side, or the last word is not the user's.
+    """
+    given = [part for part in parts if isinstance(part, Message)]
+    if not given:
+        return [Message("user", tuple(parts))]
+    if len(given) < len(parts):
+        raise UsageError(f"{len(given)} messages beside {len(parts) - len(given)} loose parts",
+                         remedy="Put the parts into the last Message, or pass parts only")
+    if given[-1].role != "user":
+        raise UsageError(f"the last message is of role {given[-1].role!r}, so there is nothing to answer",
+                         remedy='End with a Message("user", …)')
+    return given
+
+
 @dataclass
 class Prepared:
     """A prompt that is ready to be answered, with the facts about its media and what it took so far."""
@@ -78,6 +115,8 @@ class Prepared:
     seen: list[Seen]
     tokens: dict[str, int]
     clock: Clock
+    thumbnails: Callable[[], Sequence[Thumbnail]] | None = None
+    notes: tuple[str, ...] = ()
 
 
 class AnswerStream:
@@ -127,7 +166,8 @@ class AnswerStream:
             tokens={**prepared.tokens, "new": self._made},
             seconds={**phases, "first_token": first_s, "generate": last_s - first_s, "total": last_s},
             stop=self._stop or CANCELLED,
-            notes=tuple(dict.fromkeys(note for seen in prepared.seen for note in seen.notes)),
+            notes=tuple(dict.fromkeys([*(note for seen in prepared.seen for note in seen.notes), *prepared.notes])),
+            thumbnails=prepared.thumbnails,
         )
 
 

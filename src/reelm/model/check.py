@@ -131,6 +131,9 @@ def record(lm: VideoLM, media: Sequence[Clip], question: str, max_tokens: int = 
     """A question with all that can be compared later, as a record of one ask."""
     from importlib.metadata import PackageNotFoundError, version
 
+    files = [Path(clip.source) for clip in media if isinstance(clip.source, str | Path)]
+    if len(files) < len(media):
+        raise UsageError("a record names its media by file", remedy="Save the content to a file first")
     answer = lm.answer(*media, question, max_tokens=max_tokens)
     if not answer.text:
         raise UsageError("the model answers nothing, so there is nothing to compare", remedy="Ask something else")
@@ -138,7 +141,7 @@ def record(lm: VideoLM, media: Sequence[Clip], question: str, max_tokens: int = 
         made_with = f"reelm {version('reelm')}"
     except PackageNotFoundError:
         made_with = "reelm"
-    ask = {"media": [{"file": Path(clip.source).name, "sha256": _digest(Path(clip.source))} for clip in media],
+    ask = {"media": [{"file": file.name, "sha256": _digest(file)} for file in files],
            "question": question, "answer": answer.text, "max_tokens": max_tokens,
            "tokens": {name: answer.tokens[name] for name in ("text", "vision", "audio")},
            "logprobs": list(lm.logprobs(*media, question, answer=answer.text, end=False).logprobs),

@@ -11,6 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from reelm import registry
 from reelm.config import PartConfig
 from reelm.errors import UsageError
+from reelm.model.format import FORMAT, up_to_date
 
 #: Keys that transformers itself hands to every config; anything else that is no field of ours is a mistake.
 _LIBRARY_KEYS = frozenset({
@@ -95,7 +96,8 @@ class ReelmConfig(PreTrainedConfig):
     """The parts of a reelm model and how they fit together; saved as `config.json`.
 
     `text_config`: config of any Hugging Face causal LM. `vision`, `audio`: see `VisionSettings`, `AudioSettings`; None
-    where the model does not see or hear. `layout`: settings of the part that turns messages into token ids.
+    where the model does not see or hear. `layout`: settings of the part that turns messages into token ids. `format`:
+    the form of the file, see `reelm.model.format`; files of older forms are read.
 
     Raises: UsageError for an unknown key anywhere, or widths that do not fit.
     """
@@ -107,12 +109,13 @@ class ReelmConfig(PreTrainedConfig):
     vision: dict | None = None
     audio: dict | None = None
     layout: dict | None = None
+    format: int = FORMAT
 
     def __post_init__(self, **kwargs: Any) -> None:
         unknown = sorted(set(kwargs) - _LIBRARY_KEYS - _generation_keys())
         if unknown:
             raise UsageError(f"unknown key {', '.join(map(repr, unknown))}", where="config.json of a reelm model",
-                             remedy="Known: text_config, vision, audio, layout")
+                             remedy="Known: text_config, vision, audio, layout, format")
         if kwargs.get("model_type", "reelm") != "reelm":
             raise UsageError(f"model_type is {kwargs['model_type']!r}, not 'reelm'", where="config.json")
         kwargs.pop("model_type", None)
@@ -124,6 +127,11 @@ class ReelmConfig(PreTrainedConfig):
         self.layout = dict(self.layout or {"kind": "chat"})
         self._check_parts()
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """The config in the fields of a file, of today's form or an older one."""
+        return super().from_dict(up_to_date(config_dict), **kwargs)
 
     def _check_parts(self) -> None:
         for name, schema in (("vision", VisionSettings), ("audio", AudioSettings)):

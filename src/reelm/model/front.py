@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from reelm.errors import BudgetError, ReelmError, UsageError
+from reelm.errors import ReelmError, UsageError
+from reelm.media.thumbnail import Thumbnails
 from reelm.model import memory
-from reelm.model.asking import AnswerStream, Ask, Listener, Options, Prepared
+from reelm.model.asking import AnswerStream, Ask, Listener, Options, Prepared, TooLong, conversation
 from reelm.model.engine import CANCELLED, Engine, Request
 from reelm.model.modeling import ReelmModel
 from reelm.model.perceive import joined, perceive
 from reelm.model.prefix import Prefix, Shelf
 from reelm.model.processing import AudioVideo, Plan, ReelmProcessor, Sketch
 from reelm.model.sensing import Choice, Clock, Look, Medium, Seen, Senses
+from reelm.model.speech import Same, Spoken, Words, asks_for_words, listen
 from reelm.model.taps import Taps
-from reelm.types import AUDIO, VISION, Answer, Audio, Frames, Message, Part, Tokens
+from reelm.types import AUDIO, VISION, Answer, Audio, Clip, Frames, Message, Part, Tokens
 
 
 class VideoLM(Taps):
@@ -37,7 +40,7 @@ class VideoLM(Taps):
         self.engine = Engine(model.language_model, _eos_ids(model, processor), self._decode)
         self.memory_bytes = memory_bytes
         self._senses = Senses(processor)
-        self._shelf: Shelf[Seen | Prefix] = Shelf(keep_bytes)
+        self._shelf: Shelf[Seen | Prefix | Words] = Shelf(keep_bytes)
 
     @property
     def device(self) -> torch.device:
@@ -57,9 +60,10 @@ class VideoLM(Taps):
 
     # --- asking ------------------------------------------------------------------------------------------------
 
-    def answer(self, *parts: Part, stream: Listener | None = None, **options: Unpack[Options]) -> Answer:
+    def answer(self, *parts: Part | Message, stream: Listener | None = None, **options: Unpack[Options]) -> Answer:
         """The model's answer to `parts`: text (str) and media (Clip, Frames, Image, Audio) in any order.
 
+        A conversation is given as `Message`s instead, the last one the user's; `Chat` keeps one and its media.
         `stream` is called with each piece of text as it comes; joined and stripped they are the answer's text. The
         other keyword arguments are those of `Options`. Ctrl-C while the answer is being written ends it: what was said
         comes back with stop "cancelled".
@@ -76,12 +80,12 @@ class VideoLM(Taps):
             pass  # the answer so far says "cancelled"
         return running.answer
 
-    def stream(self, *parts: Part, **options: Unpack[Options]) -> AnswerStream:
+    def stream(self, *parts: Part | Message, **options: Unpack[Options]) -> AnswerStream:
         """The answer as an iterator of pieces of text, whose `.answer` holds the rest; see `answer`."""
         prepared = self._prepare(parts, Ask(**options))
         return AnswerStream(prepared, self.engine.run([prepared.request]))
 
-    def answer_many(self, items: Iterable[Sequence[Part]], *, max_batch: int = 8,
+    def answer_many(self, items: Iterable[Sequence[Part | Message]], *, max_batch: int = 8,
                     **options: Unpack[Options]) -> list[Answer | ReelmError]:
         """One result per item (a sequence of parts each), in order, answered in batches of up to `max_batch`.
 
@@ -121,7 +125,7 @@ class VideoLM(Taps):
 
     # --- looking without asking --------------------------------------------------------------------------------
 
-    def plan(self, *parts: Part, frames: int | None = None, fps: float | None = None, audio: bool = True
+    def plan(self, *parts: Part | Message, frames: int | None = None, fps: float | None = None, audio: bool = True
              ) -> dict[str, Any]:
         """Token counts of a prompt before anything is decoded: {"text", "vision", "audio", "total", "exact", "media"}.
 
@@ -133,8 +137,9 @@ class VideoLM(Taps):
         """
         choice = Choice(frames, fps, audio)
         with ExitStack() as stack:
-            looks = [self._senses.look(part, choice, stack) for part in _media(parts)]
-            plan = self._laid_out(parts, looks)
+            turns = conversation(parts)
+            looks = [self._senses.look(part, choice, stack) for part in _media(turns)]
+            plan = self._laid_out(turns, looks)
             self._affordable(plan, looks, Ask().max_tokens)
             media = [{"vision": cell.vision, "audio": cell.audio, "frames": look.sketch.frames,
                       "at_s": [] if look.at_s is None else look.at_s.tolist(), "notes": list(look.notes)}
@@ -148,7 +153,7 @@ class VideoLM(Taps):
 
         Shapes: x [N,D], vision tokens before audio tokens. Units: `at_s` in seconds from the file's start.
         """
-        seen, _ = self._see([medium], Choice(frames, fps, audio), Clock())
+        seen, _ = self._see(conversation([medium]), Choice(frames, fps, audio), Clock())
         return joined(seen[0].vision, seen[0].audio)
 
     # --- inside ------------------------------------------------------------------------------------------------
@@ -159,7 +164,7 @@ class VideoLM(Taps):
         return float(getattr(self.model.generation_config, "repetition_penalty", None) or 1.0)
 
     def _prompt(self, parts: Sequence[Part], choice: Choice, max_tokens: int) -> tuple[Plan, list[Seen], Tensor]:
-        seen, plan = self._see(parts, choice, Clock(), max_tokens)
+        seen, plan = self._see(conversation(parts), choice, Clock(), max_tokens)
         with torch.inference_mode():
             return plan, seen, self._embeds(plan, seen)
 
@@ -177,30 +182,60 @@ class VideoLM(Taps):
         return str(self.processor.tokenizer.decode(list(ids), skip_special_tokens=True,
                                                    clean_up_tokenization_spaces=False))
 
-    def _prepare(self, parts: Sequence[Part], ask: Ask) -> Prepared:
+    def _prepare(self, parts: Sequence[Part | Message], ask: Ask) -> Prepared:
         if isinstance(parts, str) or not parts:
             raise UsageError("a question needs at least one part", remedy='For example answer(Clip("a.mp4"), "What?")')
         clock = Clock()
         sampling, choice = ask.sampling(self._own_penalty), ask.choice
-        seen, plan = self._see(parts, choice, clock, ask.max_tokens)
+        spoken = self._spoken(conversation(parts), ask, clock)
+        while True:
+            turns = spoken.turns
+            try:
+                seen, plan = self._see(turns, choice, clock, ask.max_tokens)
+                break
+            except TooLong:
+                if not spoken.shorten():
+                    raise
         marks = _marks(plan, seen)
         with clock("prefill"), torch.inference_mode():
             embeds = self._embeds(plan, seen)
-            prefix, reused = self._beginning(embeds, marks, plan.laid.prefix_len)
+            prefix, reused = self._beginning(embeds, marks, self._lasting(turns, plan, seen))
         request = Request(embeds[prefix.length if prefix else 0:], ask.max_tokens, sampling, tuple(ask.stop), prefix,
                           ask.cancel)
-        return Prepared(request, seen, {**plan.counts, "reused": reused}, clock)
+        thumbnails = Thumbnails(_media(turns), [one.frames_at_s for one in seen])
+        return Prepared(request, seen, {**plan.counts, "reused": reused}, clock, thumbnails, spoken.notes)
 
-    def _see(self, parts: Sequence[Any], choice: Choice, clock: Clock, max_tokens: int = 0
+    def _spoken(self, turns: list[Message], ask: Ask, clock: Clock) -> Spoken:
+        """The conversation with the words of its media where they are wanted; known words are taken from the shelf."""
+        asking = [any(isinstance(part, str) and asks_for_words(part) for part in turn.parts)
+                  for turn in turns if turn.role == "user"]
+        wanted = ask.speech == "always" or any(asking)
+        found: list[Words | None] = []
+        side = ask.subtitles
+        for medium in _media(turns):
+            if not (wanted and isinstance(medium, Clip | Audio)):
+                found.append(None)
+                continue
+            key = ("words", self._senses.key(medium, Choice()), Same(ask.transcriber), side)
+            words = self._shelf.get(key)
+            if not isinstance(words, Words):
+                with clock("decode"):
+                    words = listen(medium, ask.transcriber, side)
+                self._shelf.put(key, words)
+            found.append(replace(words, cues=()) if ask.speech == "off" else words)
+            side = None  # the file that was named belongs to the first
+        return Spoken(turns, found, asked=asking[-1] or ask.speech == "always", hears=self.hears and ask.audio)
+
+    def _see(self, turns: list[Message], choice: Choice, clock: Clock, max_tokens: int = 0
              ) -> tuple[list[Seen], Plan]:
         """Every medium of the prompt taken in, from the shelf where it stands there, and the prompt laid out."""
         with ExitStack() as stack:
             found: list[Look | Seen] = []
-            for medium in _media(parts):
+            for medium in _media(turns):
                 with clock("open"):
                     kept = self._shelf.get(self._senses.key(medium, choice))
                     found.append(kept if isinstance(kept, Seen) else self._senses.look(medium, choice, stack))
-            plan = self._laid_out(parts, found)
+            plan = self._laid_out(turns, found)
             self._fits(plan, max_tokens)
             self._affordable(plan, found, max_tokens)
             seen: dict[Hashable, Seen] = {}
@@ -208,22 +243,23 @@ class VideoLM(Taps):
                 if one.key not in seen:
                     seen[one.key] = one if isinstance(one, Seen) else self._take_in(one, clock)
         ordered = [seen[one.key] for one in found]
-        plan = self._laid_out(parts, ordered)
+        plan = self._laid_out(turns, ordered)
         self._fits(plan, max_tokens)
         return ordered, plan
 
-    def _laid_out(self, parts: Sequence[Any], media: Sequence[Look | Seen]) -> Plan:
+    def _laid_out(self, turns: list[Message], media: Sequence[Look | Seen]) -> Plan:
         sketches = iter(media)
-        pieces = tuple(part if isinstance(part, str) else next(sketches).sketch for part in parts)
-        return self.processor.plan([Message("user", pieces)])  # type: ignore[arg-type]
+        return self.processor.plan([
+            Message(turn.role, tuple(part if isinstance(part, str) else next(sketches).sketch  # type: ignore[misc]
+                                     for part in turn.parts)) for turn in turns])
 
     def _fits(self, plan: Plan, max_tokens: int) -> None:
         room = getattr(self.model.config.text_config, "max_position_embeddings", None)
         need = len(plan.laid.ids) + max_tokens
         if room is not None and need > room:
-            raise BudgetError(f"a prompt of {len(plan.laid.ids)} tokens and an answer of up to {max_tokens} need "
-                              f"{need} positions, the model has {room}",
-                              remedy="Use fewer frames, a shorter clip or fewer max_tokens")
+            raise TooLong(f"a prompt of {len(plan.laid.ids)} tokens and an answer of up to {max_tokens} need "
+                          f"{need} positions, the model has {room}",
+                          remedy="Use fewer frames, a shorter clip or fewer max_tokens")
 
     def _take_in(self, look: Look, clock: Clock) -> Seen:
         with clock("decode"):
@@ -238,6 +274,17 @@ class VideoLM(Taps):
         seen = Seen(look.key, sketch, vision, audio, frames_at_s, tuple(notes))
         self._shelf.put(look.key, seen)
         return seen
+
+    def _lasting(self, turns: list[Message], plan: Plan, seen: list[Seen]) -> int:
+        """How much of the prompt the next question begins with too: all up to the last medium, and all turns but the
+        last."""
+        before = turns[:-1]
+        if not before:
+            return plan.laid.prefix_len
+        ids = self._laid_out(before, seen[:len(_media(before))]).laid.ids
+        pairs = enumerate(zip(ids, plan.laid.ids, strict=False))
+        said = next((index for index, (one, other) in pairs if one != other), len(ids))
+        return max(plan.laid.prefix_len, min(said, len(plan.laid.ids) - 1))
 
     def _embeds(self, plan: Plan, seen: list[Seen]) -> Tensor:
         rows = {name: value.to(self.device) for name, value in self.processor.pad([plan.laid]).items()}
@@ -268,8 +315,8 @@ class VideoLM(Taps):
             torch.cuda.synchronize(self.device)
 
 
-def _media(parts: Sequence[Any]) -> list[Any]:
-    return [part for part in parts if not isinstance(part, str)]
+def _media(turns: Sequence[Message]) -> list[Any]:
+    return [part for turn in turns for part in turn.parts if not isinstance(part, str)]
 
 
 def _marks(plan: Plan, seen: list[Seen]) -> tuple[Hashable, ...]:

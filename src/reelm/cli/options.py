@@ -1,0 +1,75 @@
+"""Options that several verbs share: how they are written, what the shell completes, how a time is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reelm.errors import UsageError
+
+
+def model_names(incomplete: str) -> Iterator[str]:
+    """The names of models that begin so, then the folders."""
+    from reelm.cli.model import RANDOM, TINY
+
+    yield from (name for name in (TINY, *RANDOM) if name.startswith(incomplete))
+    typed = Path(incomplete)
+    parent = typed if incomplete.endswith("/") else typed.parent
+    try:
+        found = sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:
+        return
+    yield from (f"{path}/" for path in found if str(path).startswith(incomplete.rstrip("/")))
+
+
+def families(incomplete: str) -> Iterator[str]:
+    """The families of parts that begin so."""
+    from reelm.registry import FAMILIES
+
+    yield from (name for name in FAMILIES if name.startswith(incomplete))
+
+
+def devices(incomplete: str) -> Iterator[str]:
+    yield from (name for name in ("auto", "cpu", "cuda", "mps") if name.startswith(incomplete))
+
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A name of `reelm model list`, or a folder.",
+                                    autocompletion=model_names)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", autocompletion=devices)]
+Frames = Annotated[int | None, typer.Option(min=1, help="Look at this many frames in all.")]
+FolderFps = Annotated[float | None, typer.Option(help="So many pictures of a folder fill a second; 3 unless given.")]
+NoAudio = Annotated[bool, typer.Option("--no-audio", help="Do not listen to the sound track.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")]
+Temperature = Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest word.")]
+Speech = Annotated[str, typer.Option(metavar="auto|always|off", help="When words that are said stand in the prompt; "
+                                     "auto: when a question is about them.")]
+Subtitles = Annotated[Path | None, typer.Option(metavar="FILE.srt", help="What is said in the first file. A text track "
+                                                "inside a file is found without this.")]
+Transcriber = Annotated[str | None, typer.Option(metavar="TOOL[:MODEL]", help="Speech to text where there are no "
+                                                 "subtitles, for example whisper:small.")]
+
+
+def words(speech: str, subtitles: Path | None, transcriber: str | None) -> dict[str, Any]:
+    """The three options about words as `VideoLM.answer` takes them."""
+    if transcriber is None:
+        return {"speech": speech, "subtitles": subtitles}
+    from reelm.model import transcribers
+
+    return {"speech": speech, "subtitles": subtitles, "transcriber": transcribers.transcriber(transcriber)}
+
+
+def seconds(name: str, text: str) -> float:
+    """Seconds written as 62.5, 1:02.5 or 0:01:02.5.
+
+    Raises: UsageError that names the option or command.
+    """
+    try:
+        fields = [float(field) for field in text.split(":")]
+    except ValueError:
+        fields = []
+    if not 1 <= len(fields) <= 3 or not all(0 <= field < float("inf") for field in fields):
+        raise UsageError(f"{name} is not a time: {text!r}", remedy="Write seconds (62.5) or minutes (1:02.5)")
+    return sum(field * 60**i for i, field in enumerate(reversed(fields)))
