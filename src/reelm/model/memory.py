@@ -75,7 +75,7 @@ def need(config: Any, processor: ReelmProcessor, sketches: Sequence[Sketch], tex
 
 
 def reordered(model: Any) -> int:
-    """Bytes of the largest weight of a connector: on a CPU a convolution reads a copy of its weight in another order."""
+    """Bytes of the largest weight of a connector: a convolution on a CPU reads a copy of it in another order."""
     connector = model.connector
     if connector is None or next(connector.parameters()).device.type != "cpu":
         return 0
