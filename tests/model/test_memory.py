@@ -13,14 +13,14 @@ from model import published_folders as made
 from model import small
 from reelm.errors import BudgetError
 from reelm.model.config import ReelmConfig
-from reelm.model.memory import afford_weights, free_bytes, need
+from reelm.model.memory import afford_weights, free_bytes, need, reordered
 from reelm.model.official import config_from
 from reelm.model.processing import ReelmProcessor, Sketch
 from reelm.types import Clip
 
 
 def bytes_of(lm: reelm.VideoLM, *sketches: Sketch, text: int = 30, max_tokens: int = 256) -> int:
-    return need(lm.model.config, lm.processor, sketches, text, max_tokens, 4).total
+    return need(lm.model.config, lm.processor, sketches, text, max_tokens, 4, reordered(lm.model)).total
 
 
 def test_plan_names_the_most_frames_that_fit_and_they_do(films: Path) -> None:

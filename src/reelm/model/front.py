@@ -172,8 +172,10 @@ class VideoLM(Taps):
         """Raises BudgetError, with the smallest change that fits, when the question needs more memory than is free."""
         text, item = plan.counts["text"], self.model.get_input_embeddings().weight.element_size()
 
+        beside = memory.reordered(self.model)
+
         def count(sketches: Sequence[Sketch], tokens: int) -> memory.Need:
-            return memory.need(self.model.config, self.processor, sketches, text, tokens, item)
+            return memory.need(self.model.config, self.processor, sketches, text, tokens, item, beside)
 
         free = memory.free_bytes(self.device) if self.memory_bytes is None else self.memory_bytes
         memory.afford(count, [one.sketch for one in media], max_tokens, free)

@@ -53,8 +53,10 @@ class Need:
 
 
 def need(config: Any, processor: ReelmProcessor, sketches: Sequence[Sketch], text: int, max_tokens: int,
-         item_bytes: int) -> Need:
-    """What a prompt of `text` words and these media takes. Counts tensors that are alive together, no allocator slack.
+         item_bytes: int, beside: int = 0) -> Need:
+    """What a prompt of `text` words and these media takes: tensors that are alive together, no allocator slack.
+
+    `beside`: what computing takes whatever the prompt, see `reordered`.
 
     Media are taken in one after the other, before the prompt is filled in, so only the largest moment counts.
     """
@@ -69,7 +71,15 @@ def need(config: Any, processor: ReelmProcessor, sketches: Sequence[Sketch], tex
         fill += 2 * inner.num_attention_heads * length**2 * 4
     moments = [fill] + [_looking(processor, sketch.frames, item_bytes) for sketch in sketches if sketch.frames]
     moments += [_hearing(processor, count["audio"], item_bytes) for count in counts if count["audio"]]
-    return Need(cache, max(moments))
+    return Need(cache, max(moments) + beside)
+
+
+def reordered(model: Any) -> int:
+    """Bytes of the largest weight of a connector: a convolution on a CPU reads a copy of it in another order."""
+    connector = model.connector
+    if connector is None or next(connector.parameters()).device.type != "cpu":
+        return 0
+    return max(weight.nbytes for weight in connector.parameters())
 
 
 def _looking(processor: ReelmProcessor, frames: int, item_bytes: int) -> int:
