@@ -37,6 +37,12 @@ def test_shuffling_changes_the_order_and_nothing_else() -> None:
     assert sorted(f.tobytes() for f in mixed.rgb) == sorted(f.tobytes() for f in seen.rgb)
 
 
+def test_pairs_stay_together() -> None:
+    seen = frames(next(items("order", 1)).scene)
+    order = [next(i for i, f in enumerate(seen.rgb) if np.array_equal(f, g)) for g in shuffled(seen, 5, 2).rgb]
+    assert all(a // 2 == b // 2 for a, b in zip(order[::2], order[1::2], strict=True)) and order != sorted(order)
+
+
 def test_blind_gets_the_question_alone() -> None:
     item = next(items("colour", 1))
     assert parts_of(item, "blind", None) == (item.question.text,)

@@ -1,7 +1,8 @@
 """Asks a model about unseen scenes of the synthetic world: `python -m reelm.eval.run --items 500`.
 
 Items are new seeds with combinations of object and colour that training never showed. Answers are generated, then
-compared exactly after normalisation. Controls: `blind` (no video) and `shuffled` (the same frames in another order).
+compared exactly after normalisation. Controls: `blind` (no video), `shuffled` (the same frames in another order) and
+`pairs` (neighbouring frames stay together, the pairs come in another order: what is shown stays readable).
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from reelm.types import Clip, Frames
 
 #: Seeds of test scenes start here; training draws its seeds from a generator that never reaches this stretch by design.
 FIRST_SEED = 9_000_000_000_000_000_000
-CONTROLS = ("none", "blind", "shuffled")
+#: frames that stay together when a control shuffles.
+TOGETHER = {"shuffled": 1, "pairs": 2}
+CONTROLS = ("none", "blind", *TOGETHER)
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,9 @@ def items(kind: str, count: int) -> Iterator[Item]:
         yield Item(staged, ask(staged, kind, seed=i))
 
 
-def shuffled(seen: Frames, seed: int) -> Frames:
-    """The same frames in a random other order; times stay rising."""
-    order = np.random.default_rng(seed).permutation(len(seen))
+def shuffled(seen: Frames, seed: int, together: int = 1) -> Frames:
+    """The same frames in a random order, `together` neighbours at a time; times stay rising."""
+    order = np.random.default_rng(seed).permutation(np.arange(len(seen)).reshape(-1, together)).reshape(-1)
     return Frames(rgb=np.ascontiguousarray(seen.rgb[order]), at_s=seen.at_s, repeated=seen.repeated)
 
 
@@ -59,7 +62,9 @@ def parts_of(item: Item, control: str, files: Path | None) -> tuple[Any, ...]:
         path = files / f"{item.scene.seed}.mp4"
         return (Clip(film(item.scene, path)), item.question.text)
     seen = frames(item.scene)
-    return (shuffled(seen, item.scene.seed) if control == "shuffled" else seen, item.question.text)
+    if control in TOGETHER:
+        seen = shuffled(seen, item.scene.seed, TOGETHER[control])
+    return (seen, item.question.text)
 
 
 def measure(
