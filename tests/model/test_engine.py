@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from reelm.errors import ReelmError, UsageError
+from reelm.errors import UsageError
 from reelm.model.detokenise import TextStream
 from reelm.model.engine import CANCELLED, END, LENGTH, STOP, Batch, Engine, Event, Request
 from reelm.model.prefix import Prefix, Shelf
@@ -348,5 +348,14 @@ def test_logits_that_are_not_numbers_are_an_error(llama):
     model = model_of("llama")
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
-    with pytest.raises(ReelmError, match="not finite"):
-        run_one(Engine(model, ()), Request(prompts(model, 3)[0]))
+    (event,) = Engine(model, ()).run([Request(prompts(model, 3)[0])])
+    assert event.stop == "failed" and event.token is None and "not finite" in str(event.error)
+
+
+def test_a_row_whose_logits_are_not_numbers_ends_alone(llama):
+    good, bad = prompts(llama, 4, 4)
+    alone = [event.token for event in Engine(llama, ()).run([Request(good, 6)])]
+    events = list(Engine(llama, ()).run([Request(good, 6), Request(bad * float("nan"), 6)]))
+    assert [event.token for event in events if event.key == 0] == alone
+    (failed,) = [event for event in events if event.key == 1]
+    assert failed.stop == "failed" and "not finite" in str(failed.error)

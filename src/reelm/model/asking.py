@@ -141,7 +141,9 @@ class AnswerStream:
                 yield piece
 
     def take(self, event: Event) -> str:
-        """Notes one event; gives its text."""
+        """Notes one event; gives its text. Raises: the error that ended the request, if one did."""
+        if event.error is not None:
+            raise event.error
         clock = self._prepared.clock
         self._last_s = clock.now
         if self._first_s is None:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from reelm.errors import UsageError
+from reelm.errors import ReelmError, UsageError
 from reelm.model.detokenise import Decode, TextStream
 from reelm.model.prefix import Prefix, merge, select
 from reelm.model.sampling import Picker, Sampling, pick_each
 
-#: Why a request ended: an end token, `max_new_tokens`, a stop string, or a cancel.
-END, LENGTH, STOP, CANCELLED = "end", "length", "stop", "cancelled"
+#: Why a request ended: an end token, `max_new_tokens`, a stop string, a cancel, or an error of its own.
+END, LENGTH, STOP, CANCELLED, FAILED = "end", "length", "stop", "cancelled", "failed"
 
 Cancel = threading.Event | Callable[[], bool]
 
@@ -53,7 +53,7 @@ class Request:
 class Event:
     """One step of one request: the new `token` (None if none was made), the text that became certain, why it ended.
 
-    `prefill_s` is the time the prompt took, told with the first event of a request.
+    `prefill_s` is the time the prompt took, told with the first event of a request. `error` is set with stop "failed".
     """
 
     key: int
@@ -61,6 +61,7 @@ class Event:
     text: str
     stop: str | None = None
     prefill_s: float = 0.0
+    error: ReelmError | None = None
 
 
 @dataclass(eq=False)
@@ -73,7 +74,9 @@ class _Row:
     made: int = 0
     token: int = -1
 
-    def take(self, token: int, eos_ids: Collection[int], prefill_s: float = 0.0) -> Event:
+    def take(self, token: int | ReelmError, eos_ids: Collection[int], prefill_s: float = 0.0) -> Event:
+        if isinstance(token, ReelmError):
+            return Event(self.key, None, "", FAILED, prefill_s, token)
         self.made, self.token = self.made + 1, token
         if token in eos_ids:
             return self.end(END, token, prefill_s=prefill_s)

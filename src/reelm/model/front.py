@@ -89,8 +89,9 @@ class VideoLM(Taps):
                     **options: Unpack[Options]) -> list[Answer | ReelmError]:
         """One result per item (a sequence of parts each), in order, answered in batches of up to `max_batch`.
 
-        An item that cannot be answered (a broken file, too long a prompt) has its ReelmError as its result; the others
-        are not touched by it. Greedy answers equal those of `answer`. Ctrl-C or `cancel` keeps what was said so far.
+        An item that cannot be answered (a broken file, too long a prompt, logits that are not finite) has its
+        ReelmError as its result; the others are not touched by it. Greedy answers equal those of `answer`. Ctrl-C or
+        `cancel` keeps what was said so far.
 
         Raises: UsageError for conflicting options, which would concern every item.
         """
@@ -115,6 +116,10 @@ class VideoLM(Taps):
         try:
             for event in self.engine.run(requests(), max_batch):
                 place = places[event.key]
+                if event.error is not None:
+                    results[place] = event.error
+                    del running[place]
+                    continue
                 running[place].take(event)
                 if event.stop is not None:
                     results[place] = running.pop(place).answer

@@ -93,16 +93,20 @@ class Picker:
         return scores
 
 
-def pick_each(pickers: list[Picker], logits: Tensor) -> list[int]:
+def pick_each(pickers: list[Picker], logits: Tensor) -> list[int | ReelmError]:
     """One token per row of `logits` [B,V]; rows without penalty and temperature are chosen in one reduction.
 
-    Raises: ReelmError when a row holds NaN, or infinity as its maximum (a sign of broken or overflowing weights).
+    A row that holds NaN, or infinity as its maximum (a sign of broken or overflowing weights), gives an error instead;
+    the other rows are not touched by it.
     """
     best = logits.argmax(-1, keepdim=True)
     top = logits.gather(-1, best)[:, 0].tolist()
-    if not all(map(math.isfinite, top)):
-        raise ReelmError(f"the language model's logits are not finite ({top})",
-                         remedy="Check the weights, or run in float32 or bfloat16 instead of float16")
-    tokens = best[:, 0].tolist()
-    return [token if picker.settings.plain else picker.pick(logits[row])
-            for row, (picker, token) in enumerate(zip(pickers, tokens, strict=True))]
+
+    def chosen(row: int, picker: Picker, token: int) -> int | ReelmError:
+        if not math.isfinite(top[row]):
+            return ReelmError(f"the language model's logits are not finite (the largest is {top[row]})",
+                              remedy="Check the weights, or run in float32 or bfloat16 instead of float16")
+        return token if picker.settings.plain else picker.pick(logits[row])
+
+    rows = zip(pickers, best[:, 0].tolist(), strict=True)
+    return [chosen(row, picker, token) for row, (picker, token) in enumerate(rows)]
