@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from house.command import Done, environment, reelm
+from house.command import Done, environment, heeds_ctrl_c, reelm
 from house.tree import ROOT
 from reelm.cli.lines import LineReader
 
@@ -157,6 +157,7 @@ def own_terminal() -> None:
     import termios
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    heeds_ctrl_c()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are those of POSIX")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from house.command import Done, environment, python, reelm
+from house.command import Done, environment, heeds_ctrl_c, python, reelm
 from reelm.errors import BudgetError, CheckpointError, MediaError, PolicyError, ReelmError, UsageError
 
 VERBS = (("ask",), ("chat",), ("caption",), ("demo",), ("parts",), ("doctor",), ("model",), ("model", "list"),
@@ -86,7 +86,7 @@ def test_ctrl_c_ends_with_130() -> None:
 def test_ctrl_c_in_an_answer_keeps_what_was_said(media_folder: Path) -> None:
     command = [sys.executable, "-m", "reelm.cli", "ask", "clip.mp4", "What?", "-m", "random", "--max-tokens", "3500"]
     with subprocess.Popen(command, cwd=media_folder, env=environment(), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as running:
+                          stderr=subprocess.PIPE, preexec_fn=heeds_ctrl_c) as running:
         assert running.stdout is not None and running.stderr is not None
         first = running.stdout.read(1)  # generation has begun
         time.sleep(0.1)
