@@ -13,7 +13,7 @@ from model import published_folders as made
 from model import small
 from reelm.errors import BudgetError
 from reelm.model.config import ReelmConfig
-from reelm.model.memory import afford_weights, free_bytes, need, reordered
+from reelm.model.memory import afford_weights, free_bytes, left_in, need, reordered
 from reelm.model.official import config_from
 from reelm.model.processing import ReelmProcessor, Sketch
 from reelm.types import Clip
@@ -78,6 +78,16 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_read(tmp_path: Path
 
 def test_what_is_free_is_measured() -> None:
     assert 1e6 < free_bytes(torch.device("cpu")) < 1e14
+
+
+def test_file_pages_of_a_container_count_as_free(tmp_path: Path) -> None:
+    for name, text in (("memory.max", "1000\n"), ("memory.current", "900\n"),
+                       ("memory.stat", "anon 300\ninactive_file 500\n")):
+        (tmp_path / name).write_text(text)
+    names = ("memory.max", "memory.current", "inactive_file")
+    assert left_in(tmp_path, *names) == 600
+    (tmp_path / "memory.max").write_text("max\n")
+    assert left_in(tmp_path, *names) is None and left_in(tmp_path / "none", *names) is None
 
 
 def test_all_of_a_sound_is_heard_where_asked(films: Path) -> None:

@@ -13,15 +13,20 @@ from reelm.errors import BudgetError
 from reelm.model.config import part_of
 from reelm.model.processing import ReelmProcessor, Sketch
 
-_CGROUPS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"))
+#: A container's folder, its files for limit and use, and the line of memory.stat for file pages it can give back.
+_CGROUPS = ((Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+            (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"))
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes that can still be taken on a device; for the CPU also what a container leaves of it."""
+    """Bytes that can still be taken on a device; for the CPU also what a container leaves of it.
+
+    What only caches hold counts as free: file pages, and blocks that PyTorch keeps on a GPU without using them.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    found = [_meminfo(), *(_left(*pair) for pair in _CGROUPS)]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
+    found = [_meminfo(), *(left_in(*group) for group in _CGROUPS)]
     return min((value for value in found if value is not None), default=1 << 62)
 
 
@@ -33,9 +38,11 @@ def _meminfo() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def _left(limit: str, used: str) -> int | None:
+def left_in(folder: Path, limit: str, used: str, pages: str) -> int | None:
+    """Bytes that a container whose control files lie in `folder` may still take; None where there is no limit."""
     try:
-        return int(Path(limit).read_text()) - int(Path(used).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return int((folder / limit).read_text()) - int((folder / used).read_text()) + int(stat.get(pages, 0))
     except (OSError, ValueError):
         return None
 
@@ -56,9 +63,8 @@ def need(config: Any, processor: ReelmProcessor, sketches: Sequence[Sketch], tex
          item_bytes: int, beside: int = 0) -> Need:
     """What a prompt of `text` words and these media takes: tensors that are alive together, no allocator slack.
 
-    `beside`: what computing takes whatever the prompt, see `reordered`.
-
-    Media are taken in one after the other, before the prompt is filled in, so only the largest moment counts.
+    `beside`: what computing takes whatever the prompt, see `reordered`. Media are taken in one after the other, before
+    the prompt is filled in, so only the largest moment counts.
     """
     counts = [processor.counts(sketch) for sketch in sketches]
     length = text + sum(sum(count.values()) for count in counts)
