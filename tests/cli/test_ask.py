@@ -105,6 +105,14 @@ def test_show_frames_draws_what_the_model_saw_one_sheet_per_file(media_folder: P
         assert first.format == second.format == "JPEG" and first.width > second.width
 
 
+def test_as_much_of_the_sound_is_heard_as_is_asked_for(media_folder: Path) -> None:
+    done = [reelm("ask", "clip.mp4", "What?", "-m", "random:av", "--max-tokens", "1", "--json", "--hear", seconds,
+                  cwd=media_folder) for seconds in ("1", "60")]
+    short, whole = (json.loads(one.stdout) for one in done)
+    assert 0 < short["tokens"]["audio"] < whole["tokens"]["audio"]
+    assert any("1.00 of 2.00 s of sound are heard" in note for note in short["notes"]) and not whole["notes"]
+
+
 def test_a_seed_without_temperature_is_named_as_useless(media_folder: Path) -> None:
     greedy = reelm("ask", "clip.mp4", "What?", "--seed", "3", *RANDOM, cwd=media_folder)
     assert "--seed changes nothing" in greedy.stderr
@@ -129,6 +137,8 @@ def test_a_seed_without_temperature_is_named_as_useless(media_folder: Path) -> N
     (("ask", "clip.mp4", "What?", "--start", "2", "--end", "1"), 2, "end_s above start_s"),
     (("ask", "clip.mp4", "What?", "-m", "random", "--device", "abacus"), 2, "abacus"),
     (("ask", "clip.mp4", "What?", "--show-frames", "no/such/folder/sheet.jpg"), 2, "folder"),
+    (("ask", "clip.mp4", "What?", "-m", "random", "--hear", "9"), 2, "does not hear"),
+    (("ask", "clip.mp4", "What?", "-m", "random", "--bits", "3"), 2, "8 or 4"),
     (("ask", "absent.mp4", "What?"), 3, "absent.mp4"),
     (("ask", "clip.mp4", "What?", "-m", "no-such-model"), 4, "no-such-model"),
     (("ask", "clip.mp4", "What?", "-m", "random", "--frames", "2000"), 5, "tokens"),

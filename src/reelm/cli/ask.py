@@ -42,6 +42,7 @@ def ask(
     frames: options.Frames = None,
     folder_fps: options.FolderFps = None,
     no_audio: options.NoAudio = False,
+    hear: options.Hear = None,
     max_tokens: options.MaxTokens = 256,
     temperature: options.Temperature = 0.0,
     seed: Annotated[int | None, typer.Option(help="Repeats a draw; needs a temperature above 0.")] = None,
@@ -49,18 +50,14 @@ def ask(
     subtitles: options.Subtitles = None,
     transcriber: options.Transcriber = None,
     device: options.Device = "auto",
+    bits: options.Bits = None,
     model: options.Model = "reelm-tiny",
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")] = False,
     show_frames: Annotated[Path | None, typer.Option(
         metavar="SHEET.JPG", help="Write the frames the model saw to this picture.")] = None,
 ) -> None:
     """The answer to a question about files; see `HELP`."""
-    if fps is not None and frames is not None:
-        raise UsageError("--fps and --frames contradict each other", remedy="Give one of them")
-    if fps is not None and fps <= 0:
-        raise UsageError(f"--fps must be above 0, got {fps:g}")
-    if show_frames is not None and not show_frames.resolve().parent.is_dir():
-        raise UsageError("the folder of --show-frames does not exist", where=str(show_frames))
+    check(fps, frames, show_frames)
     clips, question = split(parts, options.seconds("--start", start or "0"),
                             None if end is None else options.seconds("--end", end), folder_fps)
     readable(clips)
@@ -69,7 +66,7 @@ def ask(
 
     import reelm
     with terminal.busy(f"loading {model}"):
-        lm = reelm.load(model, device=device)
+        lm = reelm.load(model, device=device, bits=bits, hear_s=hear)
     reply = lm.answer(*clips, question, max_tokens=max_tokens, temperature=temperature, seed=seed, frames=frames,
                       fps=fps, audio=not no_audio, stream=None if json else terminal.Stream(),
                       **options.words(speech, subtitles, transcriber))
@@ -82,6 +79,16 @@ def ask(
         raise KeyboardInterrupt
     if show_frames is not None:
         sheets(show_frames, clips, reply)
+
+
+def check(fps: float | None, frames: int | None, show_frames: Path | None) -> None:
+    """Raises: UsageError for options that contradict each other or cannot be carried out, before anything is read."""
+    if fps is not None and frames is not None:
+        raise UsageError("--fps and --frames contradict each other", remedy="Give one of them")
+    if fps is not None and fps <= 0:
+        raise UsageError(f"--fps must be above 0, got {fps:g}")
+    if show_frames is not None and not show_frames.resolve().parent.is_dir():
+        raise UsageError("the folder of --show-frames does not exist", where=str(show_frames))
 
 
 def split(parts: Sequence[str], start_s: float, end_s: float | None,

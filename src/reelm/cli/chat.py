@@ -34,12 +34,14 @@ def chat(
     files: Annotated[list[str] | None, typer.Argument(metavar="[FILES]...", help="Videos, pictures or sounds.")] = None,
     frames: options.Frames = None,
     no_audio: options.NoAudio = False,
+    hear: options.Hear = None,
     max_tokens: options.MaxTokens = 256,
     temperature: options.Temperature = 0.0,
     speech: options.Speech = "auto",
     subtitles: options.Subtitles = None,
     transcriber: options.Transcriber = None,
     device: options.Device = "auto",
+    bits: options.Bits = None,
     model: options.Model = "reelm-tiny",
     json: Annotated[bool, typer.Option("--json", help="One line of JSON per answer, as `reelm ask --json`.")] = False,
 ) -> None:
@@ -51,7 +53,7 @@ def chat(
     from reelm.model.chat import Chat
 
     with terminal.busy(f"loading {model}"):
-        lm = reelm.load(model, device=device)
+        lm = reelm.load(model, device=device, bits=bits, hear_s=hear)
     asking = {"max_tokens": max_tokens, "temperature": temperature, "frames": frames, "audio": not no_audio,
               **options.words(speech, subtitles, transcriber)}
     session = Session(Chat(lm, *clips), model, asking, json)

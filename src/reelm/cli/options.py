@@ -42,6 +42,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", autoc
 Frames = Annotated[int | None, typer.Option(min=1, help="Look at this many frames in all.")]
 FolderFps = Annotated[float | None, typer.Option(help="So many pictures of a folder fill a second; 3 unless given.")]
 NoAudio = Annotated[bool, typer.Option("--no-audio", help="Do not listen to the sound track.")]
+Hear = Annotated[float | None, typer.Option(metavar="SECONDS", help="Hear all of a sound up to so many seconds, not "
+                                            "only the stretches that a published model was trained on.")]
+Bits = Annotated[int | None, typer.Option(metavar="8|4", help="Load the model in fewer bits.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest word.")]
 Speech = Annotated[str, typer.Option(metavar="auto|always|off", help="When words that are said stand in the prompt; "
