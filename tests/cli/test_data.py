@@ -103,6 +103,19 @@ def test_with_a_model_tokens_are_those_of_training_and_its_context_is_the_most(f
     assert told["spreads"]["tokens"]["min"] == batch["input_ids"].shape[1]
 
 
+def test_of_a_preference_the_longer_reply_counts(folder: Path) -> None:
+    def tokens(chosen: str, rejected: str) -> int:
+        write(folder, {"prompt": "Who?", "chosen": chosen, "rejected": rejected})
+        return int(json.loads(check(folder, "-m", "random", "--json").stdout)["spreads"]["tokens"]["max"])
+
+    assert tokens("I", "you and a dog") == tokens("you and a dog", "I") > tokens("I", "a")
+
+
+def test_what_a_file_says_cannot_steer_the_terminal(folder: Path) -> None:
+    write(folder, {"id": "a\x1b[2J\nb", "video": "absent.mp4", "conversations": turn("video")})
+    assert "[a\\x1b[2J\\nb]\n" in check(folder).stdout
+
+
 def test_a_model_that_does_not_hear_finds_the_sound(folder: Path) -> None:
     import wave
 

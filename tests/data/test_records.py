@@ -73,11 +73,9 @@ def test_a_csv_or_a_folder_with_one_is_read_too_and_its_clips_stand_first(tmp_pa
     assert second.clips == (Clip(tmp_path / "b.mp4", 1.5, 4.0),)
     assert (second.id, second.line) == ("x", 4)  # the answer before it fills two lines
     assert list(records(tmp_path / "clips.csv")) == [first, second]
-    (tmp_path / "clips.csv").rename(tmp_path / "clips.tsv")
-    text = (tmp_path / "clips.tsv").read_text("utf-8")
-    (tmp_path / "clips.tsv").write_text(text.replace("file,question", "file\tquestion"), "utf-8")
-    with pytest.raises(RecordError, match="question"):
-        list(records(tmp_path / "clips.tsv"))
+    (tmp_path / "tabs.tsv").write_text("file\tquestion\tanswer\na.mp4\tWhat, then?\tA dog.\n", "utf-8")
+    (tabs,) = records(tmp_path / "tabs.tsv")
+    assert tabs.messages[0] == first.messages[0]
 
 
 @pytest.mark.parametrize("prompt", [f"<video>\n{ASKED}", [{"role": "user", "content": f"<video>\n{ASKED}"}]])
@@ -138,6 +136,8 @@ Q, A = TURNS
     ({**GOOD, "conversations": [Q, "x"]}, "form", "turn 2: a turn is an object"),
     ({**GOOD, "conversations": [Q, {"from": "gpt"}]}, "form", "found from"),
     ({**GOOD, "conversations": [Q, {"from": "gpt", "value": 3}]}, "form", "got int"),
+    ({**GOOD, "id": [1]}, "form", "got list"),
+    ({**GOOD, "id": "\ud83d"}, "form", "half of a surrogate pair"),
     ({**GOOD, "messages": []}, "form", "found conversations, messages"),
     ({"video": "a.mp4"}, "form", "found none"),
     ({"messages": [{"role": "user", "content": [{"type": "smell"}]}, A]}, "form", "a piece has a type"),
@@ -182,6 +182,16 @@ def test_broken_lines_are_told_and_the_others_read(tmp_path: Path) -> None:
     assert [one.read for one in found] == sorted(one.read for one in found) and found[-1].read == 1
 
 
+def test_what_json_cannot_hold_is_a_finding_and_no_fault_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("[" * 100_000 + "\n", "utf-8")
+    (tmp_path / "b.jsonl").write_text('{"id": ' + "[" * 100_000 + "\n" + '{"id": ' + "9" * 5000 + "}\n", "utf-8")
+    for name, count in (("a.jsonl", 1), ("b.jsonl", 2)):
+        found = list(examined(tmp_path / name))
+        assert [one.findings[0].said[:25] for one in found] == ["no JSON that can be read:"] * count
+    smile = {**GOOD, "conversations": [Q, {"from": "gpt", "value": "\U0001f600"}]}  # written as two halves
+    assert one(tmp_path, smile).messages[1].parts == ("\U0001f600",)
+
+
 def test_a_list_of_json_knows_its_lines_and_ends_where_it_breaks(tmp_path: Path) -> None:
     file = tmp_path / "train.json"
     whole = json.dumps([GOOD, GOOD, {**GOOD, "video": None}], indent=1)
@@ -193,7 +203,7 @@ def test_a_list_of_json_knows_its_lines_and_ends_where_it_breaks(tmp_path: Path)
     assert first.findings == (Finding(2, "", "form", "expected an object {…}, got str"),)
     assert second.findings[0].said.startswith("no JSON at column")
     for rest, said in (("[", "no JSON at column"), ("[] x", "1 characters stand after"), ("[ ]", "holds no record"),
-                       ("", "holds no record")):
+                       ("", "holds no record"), ("[{} {}]", "a comma or the end"), ("[{}", "a comma or the end")):
         file.write_text(rest, "utf-8")
         (only,) = examined(file)
         assert said in only.findings[0].said

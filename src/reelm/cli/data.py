@@ -75,8 +75,9 @@ def check(
         from reelm.data.rows import file_of
 
         for found in findings:
-            terminal.out.print(f"{file_of(file)}:{found.line}: {found.kind}: {found.said}"
-                               + (f" [{found.id}]" if found.id else ""))
+            line = f"{file_of(file)}:{found.line}: {found.kind}: {found.said}" + (f" [{found.id}]" if found.id else "")
+            # What a file of others says must neither break the line nor steer the terminal.
+            terminal.out.print("".join(c if c.isprintable() else repr(c)[1:-1] for c in line))
         terminal.table(("records", "count"), [
             ("in all", f"{tally.records:,}"), ("nothing found", f"{tally.good:,}"),
             *((f"findings: {kind}", f"{count:,}") for kind, count in sorted(tally.wrong.items())),

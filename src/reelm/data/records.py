@@ -124,7 +124,11 @@ class _Reading:
         if data is None:
             self._found("form", row.broken)
             return Examined(None, tuple(self.findings), row.read)
-        self.id = str(data["id"]) if isinstance(data.get("id"), str | int) else f"{self.name}:{row.line}"
+        self.id = f"{self.name}:{row.line}"
+        if isinstance(data.get("id"), str | int) and data["id"] != "":
+            self.id = str(data["id"])
+        elif data.get("id") not in (None, ""):
+            self._found("form", f"an id is a string or a whole number, got {type(data['id']).__name__}")
         if row.doubled:
             self._found("form", f"keys that stand twice: {', '.join(row.doubled)}")
         self.waiting = {kind: self._listed(data, kind) for kind in KINDS}

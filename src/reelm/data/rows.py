@@ -15,7 +15,8 @@ from reelm.errors import MediaError, UsageError
 #: Columns of a CSV file; the first three must be there.
 COLUMNS = ("file", "question", "answer", "id", "start_s", "end_s")
 NEEDED = COLUMNS[:3]
-_BETWEEN = re.compile(r"[\s,]*")
+_BLANK = re.compile(r"\s*")
+_HALF = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
 _CELL_CHARS = 16 << 20  # Python's csv otherwise refuses a cell above 128 KiB
 
 
@@ -84,8 +85,11 @@ class _Decoder(json.JSONDecoder):
             self._doubled += sorted({key for key in keys if keys.count(key) > 1})
         return found
 
-    def row(self, value: Any, line: int, read: float) -> Row:
+    def row(self, value: Any, text: str, line: int, read: float) -> Row:
+        """What was decoded from `text`, refused where no tokenizer could take it."""
         doubled, self._doubled = tuple(self._doubled), []
+        if _HALF.search(text) and not _is_unicode(value):
+            return Row(line, None, read, "it holds half of a surrogate pair (\\ud800 to \\udfff), no character")
         if not isinstance(value, dict):
             return Row(line, None, read, f"expected an object {{…}}, got {type(value).__name__}")
         return Row(line, value, read, doubled=doubled)
@@ -103,11 +107,10 @@ def _lines(file: Path) -> Iterator[Row]:
                 value = decoder.decode(text)
             except UnicodeDecodeError as error:
                 yield Row(number, None, done / size, f"byte {error.start + 1} of the line is not UTF-8")
-            except json.JSONDecodeError as error:
-                yield Row(number, None, done / size, f"no JSON at column {error.colno}: {error.msg}; "
-                          "one object must fill one line")
+            except (ValueError, RecursionError) as error:
+                yield Row(number, None, done / size, f"{_no_json(error)}; one object must fill one line")
             else:
-                yield decoder.row(value, number, done / size)
+                yield decoder.row(value, text, number, done / size)
 
 
 def _listed(file: Path) -> Iterator[Row]:
@@ -118,23 +121,42 @@ def _listed(file: Path) -> Iterator[Row]:
         return
     decoder, line, seen = _Decoder(), 1, 0
     at = _after_blank(text, text.index("[") + 1)
-    while not text.startswith("]", at):
+    more = not text.startswith("]", at)
+    while more:
         line, seen = line + text.count("\n", seen, at), at
         try:
-            value, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            yield Row(error.lineno, None, 1.0, f"no JSON at column {error.colno}: {error.msg}; "
-                      "what follows in the list is not read")
+            value, end = decoder.raw_decode(text, at)
+            at = _after_blank(text, end)
+            if text[at:at + 1] not in (",", "]"):
+                raise json.JSONDecodeError("a comma or the end of the list is missing", text, at)
+        except (ValueError, RecursionError) as error:
+            yield Row(getattr(error, "lineno", line), None, 1.0, f"{_no_json(error)}; neither this record nor what "
+                      "follows it in the list is read")
             return
-        yield decoder.row(value, line, at / len(text))
-        at = _after_blank(text, at)
+        yield decoder.row(value, text[seen:end], line, at / len(text))
+        if more := text[at] == ",":
+            at = _after_blank(text, at + 1)
     if rest := text[at + 1:].strip():
         yield Row(1 + text.count("\n", 0, at), None, 1.0, f"{len(rest)} characters stand after the end of the list")
 
 
 def _after_blank(text: str, at: int) -> int:
-    found = _BETWEEN.match(text, at)
+    found = _BLANK.match(text, at)
     return found.end() if found else at
+
+
+def _no_json(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON at column {error.colno}: {error.msg}"
+    return f"no JSON that can be read: {error}"
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _table(file: Path) -> Iterator[Row]:
