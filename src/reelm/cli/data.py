@@ -25,7 +25,7 @@ reelm data check train.jsonl --media clips/ --model reelm-tiny
 Reads LLaVA-style JSON or JSON lines, messages with media, prompt/chosen/rejected, and CSV (file, question, answer),
 also as a folder of clips with one CSV. Told with their lines: missing or unreadable media, tags without media and
 media without tags, empty turns, roles out of order, media shorter than they say, ids that stand twice, and, with a
-model, records longer than its context. Files are opened, not decoded.
+model, records longer than its context. Files are opened; no video or sound is decoded.
 Exit code: 0 nothing found, 3 something found; 2, 4 before any work.
 """
 STATS_HELP = """Measure a file of records: turns, words, media by kind, seconds of them; with a model, tokens.

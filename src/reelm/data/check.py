@@ -1,4 +1,4 @@
-"""Examining a file of records before it costs anything: media opened but not decoded, tokens counted, ids compared."""
+"""Examining a file of records before it costs anything: media opened, tokens counted, ids compared."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Checked:
 
 
 class Checker:
-    """Looks at records one by one. Every file is opened once, however many records name it, and never decoded.
+    """Looks at records one by one. Every file is opened once, however many records name it; no video or sound is decoded.
 
     With a model, tokens are counted as training lays them out, and its context is the most that a record may take.
     """
