@@ -47,7 +47,7 @@ class Checked:
 
 
 class Checker:
-    """Looks at records one by one. Every file is opened once, however many records name it; no video or sound is decoded.
+    """Looks at records one by one. A file is opened once, however many records name it; no video or sound is decoded.
 
     With a model, tokens are counted as training lays them out, and its context is the most that a record may take.
     """
