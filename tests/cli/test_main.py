@@ -17,7 +17,8 @@ from house.command import Done, environment, heeds_ctrl_c, python, reelm
 from reelm.errors import BudgetError, CheckpointError, MediaError, PolicyError, ReelmError, UsageError
 
 VERBS = (("ask",), ("chat",), ("caption",), ("demo",), ("parts",), ("doctor",), ("model",), ("model", "list"),
-         ("model", "show"), ("model", "pull"), ("model", "check"), ("model", "import"), ("model", "export"))
+         ("model", "show"), ("model", "pull"), ("model", "check"), ("model", "import"), ("model", "export"), ("data",),
+         ("data", "check"), ("data", "stats"))
 HEAVY = {"torch", "transformers", "av", "accelerate", "safetensors"}
 PROBE = """
 import sys

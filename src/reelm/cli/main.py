@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reelm.cli import ask, caption, chat, demo, doctor, failures, folders, model, parts
+from reelm.cli import ask, caption, chat, data, demo, doctor, failures, folders, model, parts
 from reelm.cli.failures import guarded
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 models = typer.Typer(help="List, describe, fetch, check and convert models.", no_args_is_help=True)
+records = typer.Typer(help="Check and measure files of training records.", no_args_is_help=True)
 
 
 def _version(asked: bool) -> None:
@@ -52,6 +53,9 @@ models.command("check")(guarded(folders.check))
 models.command("import")(guarded(folders.import_folder))
 models.command("export")(guarded(folders.export_folder))
 app.add_typer(models, name="model")
+records.command("check", help=data.CHECK_HELP)(guarded(data.check))
+records.command("stats", help=data.STATS_HELP)(guarded(data.stats))
+app.add_typer(records, name="data")
 
 if __name__ == "__main__":
     app()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from rich.status import Status
 
@@ -31,7 +32,7 @@ class Progress:
         self._clock, self._began, self._shown_at = clock, clock(), clock()
         self._line = Status("", console=terminal.err) if terminal.err.is_terminal else None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self._began = self._shown_at = self._clock()
         if self._line:
             self._line.start()
@@ -67,7 +68,7 @@ class Progress:
 
     def text(self) -> str:
         files = sum(share > 1 - 1e-9 for share in self._shares.values())
-        left = "" if self.left_s is None else f" · about {_spoken(self.left_s)} left"
+        left = "" if self.left_s is None else f" · about {spoken(self.left_s)} left"
         bad = f" · {self.bad} bad" if self.bad else ""
         return f"{files} of {len(self._shares)} files · {self.made} captions{bad}{left}"
 
@@ -82,7 +83,8 @@ def _bytes(path: Path) -> int:
         return 1  # it will be told as a bad file
 
 
-def _spoken(seconds: float) -> str:
+def spoken(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
