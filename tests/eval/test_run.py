@@ -13,7 +13,7 @@ import reelm
 from reelm.data.questions import PLOTS_OF
 from reelm.data.world import frames, held_out
 from reelm.errors import UsageError
-from reelm.eval.run import items, measure, parts_of, row, shuffled
+from reelm.eval.run import frozen, items, measure, parts_of, row, shuffled
 from reelm.types import Frames
 
 
@@ -41,6 +41,12 @@ def test_pairs_stay_together() -> None:
     seen = frames(next(items("order", 1)).scene)
     order = [next(i for i, f in enumerate(seen.rgb) if np.array_equal(f, g)) for g in shuffled(seen, 5, 2).rgb]
     assert all(a // 2 == b // 2 for a, b in zip(order[::2], order[1::2], strict=True)) and order != sorted(order)
+
+
+def test_frozen_shows_one_moment_only() -> None:
+    seen = frames(next(items("direction", 1)).scene)
+    still = frozen(seen)
+    assert len(still) == len(seen) and all(np.array_equal(f, seen.rgb[4]) for f in still.rgb)
 
 
 def test_blind_gets_the_question_alone() -> None:

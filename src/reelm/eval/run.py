@@ -1,8 +1,9 @@
 """Asks a model about unseen scenes of the synthetic world: `python -m reelm.eval.run --items 500`.
 
 Items are new seeds with combinations of object and colour that training never showed. Answers are generated, then
-compared exactly after normalisation. Controls: `blind` (no video), `shuffled` (the same frames in another order) and
-`pairs` (neighbouring frames stay together, the pairs come in another order: what is shown stays readable).
+compared exactly after normalisation. Controls: `blind` (no video), `shuffled` (the same frames in another order),
+`pairs` (neighbouring frames stay together, the pairs come in another order: what is shown stays readable) and `frozen`
+(the middle frame all the time: nothing moves).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from reelm.types import Clip, Frames
 FIRST_SEED = 9_000_000_000_000_000_000
 #: frames that stay together when a control shuffles.
 TOGETHER = {"shuffled": 1, "pairs": 2}
-CONTROLS = ("none", "blind", *TOGETHER)
+CONTROLS = ("none", "blind", *TOGETHER, "frozen")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ def shuffled(seen: Frames, seed: int, together: int = 1) -> Frames:
     return Frames(rgb=np.ascontiguousarray(seen.rgb[order]), at_s=seen.at_s, repeated=seen.repeated)
 
 
+def frozen(seen: Frames) -> Frames:
+    """The middle frame in the place of every frame."""
+    rgb = np.repeat(seen.rgb[len(seen) // 2][None], len(seen), 0)
+    return Frames(rgb=rgb, at_s=seen.at_s, repeated=seen.repeated)
+
+
 def parts_of(item: Item, control: str, files: Path | None) -> tuple[Any, ...]:
     """What the model is given: a real file (if `files` names a folder), frames in memory, or only the question."""
     if control == "blind":
@@ -64,6 +71,8 @@ def parts_of(item: Item, control: str, files: Path | None) -> tuple[Any, ...]:
     seen = frames(item.scene)
     if control in TOGETHER:
         seen = shuffled(seen, item.scene.seed, TOGETHER[control])
+    if control == "frozen":
+        seen = frozen(seen)
     return (seen, item.question.text)
 
 
