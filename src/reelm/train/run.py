@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
@@ -111,6 +112,11 @@ def batches(recipe: Recipe, trainee: Trainee, features: Features, stage: Stage, 
                            prefetch_factor=2 if workers else None))
 
 
+def chance_of(seed: int, stage: int, step: int) -> int:
+    """The seed of what is dropped in one step: a run that was stopped drops the same as one that was not."""
+    return int(np.random.SeedSequence([seed, stage, step]).generate_state(1)[0])
+
+
 def rate_share(step: int, steps: int, warmup: int) -> float:
     """Share of the peak rate: linear warm-up, then a cosine down to a twentieth."""
     warmup = min(warmup, max(1, steps // 10))
@@ -179,6 +185,7 @@ def run_stage(trainee: Trainee, recipe: Recipe, at: int, folder: Path, out: Path
     for batch in batches(recipe, trainee, features, stage, step, workers):
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate_share(step, stage.steps, recipe.warmup_steps)
+        torch.manual_seed(chance_of(recipe.seed, at, step))
         loss = trainee.loss(stage, batch)
         loss.backward()
         nn.utils.clip_grad_norm_(learning, recipe.grad_clip)
