@@ -109,6 +109,13 @@ def test_resume_gives_the_same_file_whatever_was_left_of_it(form: str, kept: flo
     assert ("were there before" in again.stderr) == (kept > 0)
 
 
+def test_a_line_is_a_line_whatever_signs_stand_in_it(library: Path, tmp_path: Path) -> None:
+    asked = ("clips/clip.mp4", "--question", "What\u2028happens\x85?", "--out", str(tmp_path / "out.jsonl"))
+    assert caption(library, *asked).returncode == 0
+    again = caption(library, *asked, "--resume")
+    assert again.returncode == 0 and "1 were there before" in again.stderr, again.stderr
+
+
 def test_a_file_that_was_bad_is_tried_again_and_lands_where_it_belongs(library: Path, tmp_path: Path) -> None:
     film, out = tmp_path / "film.mp4", tmp_path / "film.srt"
     film.write_bytes((library / "clips/more films/a film.mp4").read_bytes())

@@ -80,7 +80,7 @@ class JsonLines(Captions):
         self._done: set[tuple[str, float | None]] = set()
         self._file = Appended(out, resume, "\n", _begins_line)
         try:
-            for number, line in enumerate(self._file.whole.splitlines(), 1):
+            for number, line in enumerate(self._file.whole.split("\n")[:-1], 1):
                 self._known(line, f"{out}:{number}")
         except UsageError:
             self._file.close()
