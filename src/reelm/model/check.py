@@ -131,8 +131,8 @@ def record(lm: VideoLM, media: Sequence[Clip], question: str, max_tokens: int = 
     """A question with all that can be compared later, as a record of one ask."""
     from importlib.metadata import PackageNotFoundError, version
 
-    files = [Path(clip.source) for clip in media if isinstance(clip.source, str | Path)]
-    if len(files) < len(media):
+    paths = [Path(clip.source) for clip in media if isinstance(clip.source, str | Path)]
+    if len(paths) < len(media):
         raise UsageError("a record names its media by file", remedy="Save the content to a file first")
     answer = lm.answer(*media, question, max_tokens=max_tokens)
     if not answer.text:
@@ -141,7 +141,7 @@ def record(lm: VideoLM, media: Sequence[Clip], question: str, max_tokens: int = 
         made_with = f"reelm {version('reelm')}"
     except PackageNotFoundError:
         made_with = "reelm"
-    ask = {"media": [{"file": file.name, "sha256": _digest(file)} for file in files],
+    ask = {"media": [{"file": path.name, "sha256": _digest(path)} for path in paths],
            "question": question, "answer": answer.text, "max_tokens": max_tokens,
            "tokens": {name: answer.tokens[name] for name in ("text", "vision", "audio")},
            "logprobs": list(lm.logprobs(*media, question, answer=answer.text, end=False).logprobs),

@@ -70,5 +70,6 @@ def _fetch(name: str) -> Path:
         extra = _SIDE_FILES if whole else (*_SIDE_FILES, "pytorch_model*.bin")
         return Path(snapshot_download(name, allow_patterns=[*_PATTERNS, *extra]))
     except Exception as error:  # the hub's client changes its HTTP library, and with it the errors, between versions
-        raise CheckpointError(f"cannot fetch {name!r}: {str(error).strip().splitlines()[0]}", where="the hub",
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"cannot fetch {name!r}: {reason}", where="the hub",
                               remedy="Check the name and the connection, or give a folder") from None
