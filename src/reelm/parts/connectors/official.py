@@ -1,6 +1,8 @@
 """Names of connectors in published configurations, both ways.
 
 The published code fixes depth, read-out depth and stride; only the name and the two widths are in its config.json.
+
+Source: `mm_projector_type` of the published VideoLLaMA 2 configurations.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """What the spatial-temporal connectors share: stage, down-sampling of the volume, stage, read-out.
 
 Each connector file says only how its volume is down-sampled and with which border.
+
+Source: VideoLLaMA 2, section 2.1 (STC connector); held to the recorded connectors in tests/parts/test_connectors.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The transformer of BEATs: convolutional positions, gated relative bias, DeepNorm."""
+"""The transformer of BEATs: convolutional positions, gated relative bias, DeepNorm.
+
+Source: BEATs (Chen et al. 2023) as in VideoLLaMA 2.1-AV; held to recorded features in tests/parts/test_beats.py.
+"""
 
 from __future__ import annotations
 

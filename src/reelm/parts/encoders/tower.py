@@ -1,4 +1,7 @@
-"""What the Hugging Face picture towers share: settings, the layer that is read, and preprocessing through PIL."""
+"""What the Hugging Face picture towers share: settings, the layer that is read, and preprocessing through PIL.
+
+Source: the vision towers of VideoLLaMA 2 (CLIP, SigLIP); held to recorded vectors in tests/parts/test_towers.py.
+"""
 
 from __future__ import annotations
 
