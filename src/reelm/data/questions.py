@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reelm.data import sound_questions
 from reelm.data.sprites import COLOURS, KINDS
 from reelm.data.world import DIRECTIONS, Scene
 
@@ -87,6 +88,7 @@ ASKS = {
         "Write a caption for the video.",
     ),
 }
+ASKS |= sound_questions.ASKS
 RANKS = ("first", "second", "third", "last")
 
 
@@ -153,7 +155,7 @@ FACTS: dict[str, Facts] = {
     "come_go": lambda s, r: ({"kind": s.actors[0].kind}, {"enter": "enters", "leave": "leaves"}[s.plot], 2),
     "present": _present,
     "caption": lambda s, r: ({}, caption(s), 0),
-}
+} | sound_questions.FACTS
 
 
 def ask(scene: Scene, type: str, seed: int = 0) -> Question:
@@ -165,7 +167,7 @@ def ask(scene: Scene, type: str, seed: int = 0) -> Question:
 
 
 def types_of(scene: Scene) -> list[str]:
-    """The types of question that make sense for this scene."""
+    """The types of question that make sense for what is to be seen in this scene."""
     return [t for t, plots in PLOTS_OF.items() if scene.plot in plots]
 
 

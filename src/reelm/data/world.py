@@ -7,12 +7,13 @@ What can be asked of a scene, with answers true by construction, is in `question
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from reelm.data.sprites import COLOURS, KINDS, sprite
+from reelm.data.tracks import Recordings, Track, heard
 from reelm.types import Audio, Frames
 
 #: name -> (dx, dy) on the screen, y down.
@@ -66,6 +67,11 @@ class Scene:
     ground: str
     ground_rgb: tuple[tuple[int, int, int], tuple[int, int, int]]
     direction: str = ""
+    sound: Track | None = None
+
+
+#: Nothing to be seen, for a sound alone.
+EMPTY = Scene(0, "empty", (), 0.0, (320, 240), "flat", ((0, 0, 0), (0, 0, 0)))
 
 
 def held_out(kind: str, colour: str) -> bool:
@@ -275,8 +281,18 @@ def frames(scene: Scene, count: int = 8) -> Frames:
     return Frames(rgb=rgb, at_s=at * scene.seconds, repeated=np.zeros(count, bool))
 
 
-def sound(scene: Scene, rate_hz: int = 16000) -> Audio:
-    """A sound track: a soft beep whenever an actor comes on the stage, over very quiet noise."""
+def with_sound(scene: Scene, track: Track) -> Scene:
+    """The scene with a sound track, as long as the track is."""
+    return replace(scene, sound=track, seconds=track.seconds)
+
+
+def sound(scene: Scene, takes: Recordings | None = None, rate_hz: int = 16000) -> Audio:
+    """The scene's sound track; without one a soft beep whenever an actor comes on the stage.
+
+    `takes` are the recordings that the track may need, see `recordings.py`.
+    """
+    if scene.sound is not None:
+        return heard(scene.sound, takes)
     rng = np.random.default_rng([scene.seed, 99])
     wave = rng.normal(0, 0.002, int(scene.seconds * rate_hz))
     for i, actor in enumerate(scene.actors):
@@ -286,7 +302,7 @@ def sound(scene: Scene, rate_hz: int = 16000) -> Audio:
     return Audio(wave=np.clip(wave, -1, 1)[None].astype(np.float32), rate_hz=rate_hz)
 
 
-def film(scene: Scene, path: Path, fps: int = 24) -> Path:
+def film(scene: Scene, path: Path, fps: int = 24, takes: Recordings | None = None) -> Path:
     """Writes the scene as a real video file with a sound track, and gives the path back."""
     from reelm.media import write_video
 
@@ -296,5 +312,5 @@ def film(scene: Scene, path: Path, fps: int = 24) -> Path:
         for i in range(count):
             yield render(scene, [(i + 0.5) / count])[0]
 
-    write_video(path, pictures(), fps, audio=sound(scene))
+    write_video(path, pictures(), fps, audio=sound(scene, takes))
     return path

@@ -114,9 +114,15 @@ def tiny_processor(config: ReelmConfig) -> ReelmProcessor:
     return ReelmProcessor.of(config, AutoTokenizer.from_pretrained(language_folder()))
 
 
-def fresh_tiny(settings: Mapping[str, Any], seed: int) -> tuple[ReelmModel, ReelmProcessor]:
-    """The bases with an untrained connector: where training begins. `settings` are the recipe's `model` block."""
+def fresh_tiny(
+    settings: Mapping[str, Any], seed: int, sound_tower: Path | None = None
+) -> tuple[ReelmModel, ReelmProcessor]:
+    """The bases with untrained connectors: where training begins. `settings` are the recipe's `model` block.
+
+    `sound_tower` is the file of the sound tower's weights; without one it is untrained too.
+    """
     import torch
+    from safetensors.torch import load_file
     from transformers import AutoConfig
 
     from reelm import registry
@@ -127,6 +133,12 @@ def fresh_tiny(settings: Mapping[str, Any], seed: int) -> tuple[ReelmModel, Reel
     torch.manual_seed(seed)
     connector = registry.build("connector", settings["vision"]["connector"])
     state = base_state() | {f"connector.{k}": v for k, v in connector.state_dict().items()}
+    if settings.get("audio"):
+        ear = registry.build("connector", settings["audio"]["connector"]).state_dict()
+        tower = registry.build("encoder", settings["audio"]["encoder"]).state_dict()
+        tower = load_file(sound_tower) if sound_tower else tower
+        state |= {f"audio_connector.{k}": v for k, v in ear.items()}
+        state |= {f"audio_tower.{k}": v for k, v in tower.items()}
     with _without_bars():
         model = ReelmModel.from_pretrained(None, config=config, state_dict=state)
     return model, tiny_processor(config)
@@ -162,7 +174,9 @@ def load_tiny(
         k.removeprefix("base_model.model."): v for k, v in load_file(folder / "adapter_model.safetensors").items()
     }
     merge_lora(state, low_rank, scale_of(adapter))
-    state |= {f"connector.{k}": v.float() for k, v in load_file(folder / "connector.safetensors").items()}
+    for name in ("connector", "audio_connector", "audio_tower"):
+        if (folder / f"{name}.safetensors").is_file():
+            state |= {f"{name}.{k}": v.float() for k, v in load_file(folder / f"{name}.safetensors").items()}
     with _without_bars():
         model = ReelmModel.from_pretrained(
             None, config=config, state_dict=state, dtype=dtype or torch.float32, attn_implementation=attn

@@ -8,9 +8,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from safetensors.torch import load_file
+
+from reelm import registry
 from reelm.data.features import write_shard
+from reelm.data.hearing import write_tracks
+from reelm.data.recordings import recordings
 from reelm.model.tiny import fresh_tiny
-from reelm.train.run import stored
+from reelm.train.run import SOUND_TOWER, stored, stored_tracks
 from reelm.train.stage import Recipe
 
 
@@ -19,15 +24,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--set", required=True, help="a name under `sets` in the recipe")
+    parser.add_argument("--set", required=True, help="a name under `sets` or `tracks` in the recipe")
     parser.add_argument("--shards", required=True, help="first:last+1")
     given = parser.parse_args()
     recipe = Recipe.read(given.recipe)
+    shards = range(*(int(n) for n in given.shards.split(":")))
+    if given.set in recipe.tracks:
+        tower = registry.build("encoder", recipe.model["audio"]["encoder"])
+        tower.load_state_dict(load_file(given.out / SOUND_TOWER))
+        takes = recordings(lambda text: print(text, flush=True))
+        for shard in shards:
+            write_tracks(tower.eval(), stored_tracks(recipe, given.set, given.out), shard, takes)
+        return
     model, processor = fresh_tiny(recipe.model, recipe.seed)
-    first, last = (int(n) for n in given.shards.split(":"))
-    tower = model.vision_tower.eval()
-    for shard in range(first, last):
-        print(write_shard(tower, processor, stored(recipe, given.set, given.out), shard), flush=True)
+    into = stored(recipe, given.set, given.out)
+    for shard in shards:
+        print(write_shard(model.vision_tower.eval(), processor, into, shard), flush=True)
 
 
 if __name__ == "__main__":

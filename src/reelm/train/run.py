@@ -25,13 +25,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from reelm.data.batch import LengthBatches, WorldSamples, collate
+from reelm.data.batch import LengthBatches, WorldSamples, collate, tickets
 from reelm.data.features import Features
+from reelm.data.hearing import Hearing
 from reelm.model.fuse import answer_logits
 from reelm.model.tiny import fresh_tiny
 from reelm.train.stage import Recipe, Stage, open_stage, table
-from reelm.train.words import Words, word_hits, word_loss
+from reelm.train.words import Words, sound_word_hits, sound_word_loss, word_hits, word_loss
 
+#: The file of the sound tower among the stored features.
+SOUND_TOWER = "sound_tower.safetensors"
 Start = Callable[[dict[str, Any], int], tuple[Any, Any]]
 
 
@@ -60,54 +63,74 @@ class Trainee:
             keep = keep * (torch.rand(clips, 1, 1, 1) >= recipe.drop_tower)
         return torch.cat((features[..., :kept] * keep, features[..., kept:]), -1)
 
-    def tokens(self, features: Tensor) -> Tensor:
-        """Stored features [B,T,h·w,D] through the connector: [B,N,D']."""
+    def seen(self, features: Tensor) -> Tensor:
+        """Stored features of clips [B,T,h·w,D] through the connector: [B,N,D']."""
         batch, slices, cells, width = features.shape
         side = math.isqrt(cells)
         grid = features.to(self.device).reshape(batch, slices, side, side, width)
         return self.model.connector.project(grid).flatten(1, 3)
 
+    def heard(self, sounds: Tensor) -> Tensor:
+        """Stored features of sounds [B,slots,D] through the sound connector: [B,slots,D']."""
+        return self.model.audio_connector.project(sounds.to(self.device)[:, :, None, None]).flatten(1, 3)
+
     def loss(self, stage: Stage, batch: dict[str, Any]) -> Tensor:
-        """The loss of a stage on one batch: `words` (connector alone), or `answers` (next token, at answers only)."""
-        tokens = self.tokens(self.dropped(batch["features"]))
+        """The loss of a stage on one batch: `words` (connectors alone), or `answers` (next token, at answers only)."""
+        seen = self.seen(self.dropped(batch["features"])) if "features" in batch else None
+        heard = self.heard(batch["sounds"]) if "sounds" in batch else None
         if stage.loss == "words":
-            return self.word_loss(tokens, batch)
-        loss = self.answer_loss(tokens, batch)
-        return loss + stage.word_weight * self.word_loss(tokens, batch) if stage.word_weight else loss
+            return self.word_loss(seen, heard, batch)
+        loss = self.answer_loss(seen, heard, batch)
+        return loss + stage.word_weight * self.word_loss(seen, heard, batch) if stage.word_weight else loss
 
-    def word_loss(self, tokens: Tensor, batch: dict[str, Any]) -> Tensor:
-        """How far the connector's tokens are from the words for what is there."""
-        grid = self.processor.vision_grid(batch["features"].shape[1])
-        return word_loss(tokens.cpu(), self.words, batch["scenes"], batch["moments"], grid)
+    def word_loss(self, seen: Tensor | None, heard: Tensor | None, batch: dict[str, Any]) -> Tensor:
+        """How far the connectors' tokens are from the words for what is there."""
+        loss = torch.zeros(())
+        if seen is not None:
+            grid = self.processor.vision_grid(batch["features"].shape[1])
+            loss = loss + word_loss(seen.cpu(), self.words, batch["scenes"], batch["moments"], grid)
+        if heard is not None:
+            loss = loss + sound_word_loss(heard.cpu(), self.words, batch["tracks"])
+        return loss
 
-    def answer_loss(self, tokens: Tensor, batch: dict[str, Any]) -> Tensor:
+    def answer_loss(self, seen: Tensor | None, heard: Tensor | None, batch: dict[str, Any]) -> Tensor:
         """Mean next-token loss; logits are made at answer positions only."""
         ids, kinds, labels = (batch[k].to(self.device) for k in ("input_ids", "mm_token_type_ids", "labels"))
         keep, following = answer_logits(labels)
-        out = self.adapted(inputs_embeds=self.model.embed(ids, kinds, vision=list(tokens)), use_cache=False,
+        vision, audio = ([] if x is None else list(x) for x in (seen, heard))
+        out = self.adapted(inputs_embeds=self.model.embed(ids, kinds, vision=vision, audio=audio), use_cache=False,
                            attention_mask=batch["attention_mask"].to(self.device), logits_to_keep=keep)
         return nn.functional.cross_entropy(out.logits.flatten(0, -2).float(), following)
 
     @torch.no_grad()
     def hits(self, batch: dict[str, Any]) -> dict[str, float]:
-        """How often the connector's nearest word is the right one, per fact."""
-        grid = self.processor.vision_grid(batch["features"].shape[1])
-        return word_hits(self.tokens(batch["features"]).cpu(), self.words, batch["scenes"], batch["moments"], grid)
+        """How often the connectors' nearest word is the right one, per fact."""
+        told: dict[str, float] = {}
+        if "features" in batch:
+            grid = self.processor.vision_grid(batch["features"].shape[1])
+            told |= word_hits(self.seen(batch["features"]).cpu(), self.words, batch["scenes"], batch["moments"], grid)
+        if "sounds" in batch:
+            told |= sound_word_hits(self.heard(batch["sounds"]).cpu(), self.words, batch["tracks"])
+        return told
 
     def learnt(self) -> dict[str, Tensor]:
         """All parameters that any stage may change."""
         named = self.adapted.named_parameters()
-        return {k: v.detach().cpu().contiguous() for k, v in named if "lora_" in k or ".connector." in k}
+        return {k: v.detach().cpu().contiguous() for k, v in named if "lora_" in k or "connector." in k}
 
 
-def batches(recipe: Recipe, trainee: Trainee, features: Features, stage: Stage, step: int,
-            workers: int) -> Iterator[Any]:
+def batches(recipe: Recipe, trainee: Trainee, folder: Path, stage: Stage, step: int, workers: int) -> Iterator[Any]:
     """The batches of a stage from `step` on, always the same ones."""
-    order = tuple(i % recipe.sets[stage.data].clips for i in range(stage.steps * stage.batch_clips))
-    samples = WorldSamples(trainee.processor, features, order, recipe.turns if stage.loss == "answers" else 0)
+    mix = [(draw.clips, draw.tracks, draw.share) for draw in stage.mix]
+    sizes = {name: s.clips for name, s in recipe.sets.items()} | {n: t.tracks for n, t in recipe.tracks.items()}
+    order = tickets(mix, sizes, stage.steps * stage.batch, recipe.seed)
+    clips = {name: stored(recipe, name, folder) for name in recipe.sets}
+    tracks = {name: stored_tracks(recipe, name, folder) for name in recipe.tracks}
+    turns = stage.turns if stage.loss == "answers" else 0
+    samples = WorldSamples(trainee.processor, clips, order, turns, tracks)
     pad_id = trainee.processor.tokenizer.pad_token_id or 0
-    group = 2 if stage.loss == "answers" else 1  # nothing is padded where no text is read
-    return iter(DataLoader(samples, batch_sampler=LengthBatches(samples, stage.batch_clips, step, group),
+    group = 2 if turns else 1  # nothing is padded where no text is read
+    return iter(DataLoader(samples, batch_sampler=LengthBatches(samples, stage.batch, step, group),
                            num_workers=workers, collate_fn=partial(collate, pad_id=pad_id),
                            prefetch_factor=2 if workers else None))
 
@@ -152,7 +175,10 @@ def export(trainee: Trainee, recipe: Recipe, out: Path) -> None:
     def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
         return {k: v.to(torch.bfloat16).cpu().contiguous() for k, v in state.items()}
 
-    save_file(half(trainee.model.connector.state_dict()), folder / "connector.safetensors", {"format": "pt"})
+    for name in ("connector", "audio_connector", "audio_tower"):
+        part = getattr(trainee.model, name)
+        if part is not None:
+            save_file(half(part.state_dict()), folder / f"{name}.safetensors", {"format": "pt"})
     adapter = get_peft_model_state_dict(trainee.adapted, save_embedding_layers=False)
     save_file(half(adapter), folder / "adapter_model.safetensors", {"format": "pt"})
     settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": recipe.lora.r, "lora_alpha": recipe.lora.alpha,
@@ -169,10 +195,15 @@ def stored(recipe: Recipe, name: str, folder: Path) -> Features:
     return Features(folder / name, recipe.seed, chosen.frames, chosen.plot)
 
 
+def stored_tracks(recipe: Recipe, name: str, folder: Path) -> Hearing:
+    """The stored sounds of one of the recipe's sets of tracks."""
+    audio = recipe.model["audio"]
+    return Hearing(folder / name, recipe.seed, int(audio["connector"]["slots"]), recipe.tracks[name].script)
+
+
 def run_stage(trainee: Trainee, recipe: Recipe, at: int, folder: Path, out: Path, workers: int) -> None:
     """Trains one stage from wherever its saved state stands to its end."""
     stage, state, step = recipe.stages[at], saved(out), 0
-    features = stored(recipe, stage.data, folder)
     groups = open_stage(trainee.adapted, stage)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
     progress = json.loads((state / "progress.json").read_text()) if state else {}
@@ -182,7 +213,7 @@ def run_stage(trainee: Trainee, recipe: Recipe, at: int, folder: Path, out: Path
     say(out, f"stage {stage.name}: steps {step} to {stage.steps}\n{table(trainee.adapted)}")
     learning = [p for group in groups for p in group["params"]]
     began, first = time.monotonic(), step
-    for batch in batches(recipe, trainee, features, stage, step, workers):
+    for batch in batches(recipe, trainee, folder, stage, step, workers):
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate_share(step, stage.steps, recipe.warmup_steps)
         torch.manual_seed(chance_of(recipe.seed, at, step))
@@ -193,8 +224,8 @@ def run_stage(trainee: Trainee, recipe: Recipe, at: int, folder: Path, out: Path
         optimizer.zero_grad(set_to_none=True)
         step += 1
         if step % 10 == 0 or step == stage.steps:
-            rate = (step - first) * stage.batch_clips / (time.monotonic() - began)
-            said = {"stage": stage.name, "step": step, "loss": round(loss.item(), 4), "clips_per_s": round(rate, 2)}
+            rate = (step - first) * stage.batch / (time.monotonic() - began)
+            said = {"stage": stage.name, "step": step, "loss": round(loss.item(), 4), "samples_per_s": round(rate, 2)}
             if stage.loss == "words":
                 said |= trainee.hits(batch)
             say(out, json.dumps(said))
@@ -235,7 +266,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
-    train(Recipe.read(given.recipe), given.features, given.out, given.device, given.workers)
+    recipe = Recipe.read(given.recipe)
+    start = partial(fresh_tiny, sound_tower=given.features / SOUND_TOWER if recipe.sound else None)
+    train(recipe, given.features, given.out, given.device, given.workers, start)
 
 
 if __name__ == "__main__":

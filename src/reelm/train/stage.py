@@ -11,9 +11,9 @@ from torch import nn
 
 from reelm.errors import UsageError
 
-Learner = Literal["connector", "lora"]
+Learner = Literal["connector", "audio_connector", "lora"]
 #: which parameters a learner stands for, by a piece of their name.
-_MARKS = {"connector": "connector.", "lora": "lora_"}
+_MARKS = {"connector": ".connector.", "audio_connector": ".audio_connector.", "lora": "lora_"}
 
 
 class _Closed(BaseModel):
@@ -36,20 +36,44 @@ class ClipSet(_Closed):
     plot: str | None = None
 
 
-class Stage(_Closed):
-    """One stretch of training: which loss, for how many steps of how many clips, and who learns at which peak rate.
+class TrackSet(_Closed):
+    """Training sound tracks 0..tracks-1; `script` fixes what happens in them, None mixes all."""
 
-    `data` names the set of clips, gone through in order, again and again: they are independent draws. `word_weight`
-    adds the words loss to the answers loss, so that the connector does not forget what it has learnt.
+    tracks: int
+    script: str | None = None
+
+
+class Draw(_Closed):
+    """One kind of sample in a mix: a clip of a set, a track of a set of tracks, or one of each, with its share."""
+
+    clips: str | None = None
+    tracks: str | None = None
+    share: float = 1.0
+
+
+class Stage(_Closed):
+    """One stretch of training: which loss, for how many steps of how many samples, and who learns at which peak rate.
+
+    `mix` says what samples are made of; the members of every set are gone through in order, again and again: they are
+    independent draws. `word_weight` adds the words loss to the answers loss, so that connectors do not forget.
     """
 
     name: str
     loss: Literal["words", "answers"]
-    data: str
+    mix: tuple[Draw, ...]
     rates: dict[Learner, float]
     steps: int
-    batch_clips: int
+    batch: int
     word_weight: float = 0.0
+    turns: int = 4
+
+
+class SoundStage(_Closed):
+    """The training of the sound tower from nothing: `steps` batches of `batch` tracks at a peak rate."""
+
+    steps: int
+    batch: int = 16
+    rate: float = 0.001
 
 
 class Recipe(_Closed):
@@ -58,16 +82,17 @@ class Recipe(_Closed):
     name: str
     seed: int
     sets: dict[str, ClipSet]
+    tracks: dict[str, TrackSet] = {}
     model: dict[str, Any]
     lora: LoraSettings
     stages: tuple[Stage, ...]
+    sound: SoundStage | None = None
     warmup_steps: int = 100
     grad_clip: float = 1.0
     save_every_steps: int = 100
     #: how much of the tower the connector must do without while it learns: single features, and all of them.
     drop_features: float = 0.2
     drop_tower: float = 0.15
-    turns: int = 4
 
     @classmethod
     def read(cls, path: Path) -> Recipe:

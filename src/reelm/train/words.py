@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reelm.data.sprites import COLOURS, KINDS
+from reelm.data.tracks import NAMES, Track, slots
 from reelm.data.world import DIRECTIONS, Scene, held_out
 from reelm.parts.base import Grid
 
@@ -27,6 +28,10 @@ _NOTHING = -1
 _NEVER = torch.tensor([[held_out(kind, colour) for colour in COLOURS] for kind in KINDS])
 #: A move shorter than this share of the picture between two looks is standing still.
 _STILL = 0.01
+
+
+#: The same for sounds: what is heard, and the words for whether its pitch and its level change.
+SOUND_FACTS = {"name": NAMES, "pitch": ("steady", "rising", "falling"), "level": ("even", "louder", "softer")}
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Words:
         def vector(text: str) -> Tensor:
             return embedding[torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])].mean(0).float()
 
-        facts = {name: torch.stack([vector(f" {w}") for w in words]) for name, words in FACTS.items()}
+        every = FACTS | SOUND_FACTS
+        facts = {name: torch.stack([vector(f" {w}") for w in words]) for name, words in every.items()}
         return cls(facts, vector(".")[None])
 
 
@@ -108,3 +114,33 @@ def word_hits(tokens: Tensor, words: Words, scenes: Sequence[Scene], moments: Se
         near = (F.normalize(tokens[full], dim=-1) @ F.normalize(words.facts[name], dim=-1).T).argmax(-1)
         hits[name] = round(float((near == label[full]).float().mean()), 3)
     return hits
+
+
+def _heard(tracks: Sequence[Track], count: int) -> dict[str, Tensor]:
+    told = [slots(track, count) for track in tracks]
+    return {name: torch.from_numpy(np.stack([t[name] for t in told])) for name in SOUND_FACTS}
+
+
+def sound_word_loss(tokens: Tensor, words: Words, tracks: Sequence[Track]) -> Tensor:
+    """How far the sound connector's tokens [B, slots, D] are from the words for what is heard; as `word_loss`."""
+    labels = _heard(tracks, tokens.shape[1])
+    full = labels["name"] != _NOTHING
+    target = words.empty.expand_as(tokens).clone()
+    target[full] = sum(words.facts[name][labels[name][full]] for name in SOUND_FACTS)  # type: ignore[assignment]
+    error = (tokens - target).square().mean(-1) / target.square().mean(-1)
+    loss = error[full].sum() / full.sum().clamp(min=1) + error[~full].sum() / (~full).sum().clamp(min=1)
+    if full.any():
+        said = F.normalize(tokens[full], dim=-1)
+        for name in SOUND_FACTS:
+            choices = said @ F.normalize(words.facts[name], dim=-1).T * 16
+            loss = loss + 0.5 * F.cross_entropy(choices, labels[name][full])
+    return loss
+
+
+def sound_word_hits(tokens: Tensor, words: Words, tracks: Sequence[Track]) -> dict[str, float]:
+    """Share of slots with sound whose nearest word is the right one, per fact."""
+    labels = _heard(tracks, tokens.shape[1])
+    full = labels["name"] != _NOTHING
+    said = F.normalize(tokens[full], dim=-1)
+    return {name: round(float(((said @ F.normalize(words.facts[name], dim=-1).T).argmax(-1)
+                               == labels[name][full]).float().mean()), 3) for name in SOUND_FACTS}
