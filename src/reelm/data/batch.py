@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from reelm.data.features import Features
 from reelm.data.hearing import Hearing
 from reelm.data.questions import ask, types_of
 from reelm.data.sound_questions import types_of as sound_types
@@ -23,6 +22,19 @@ from reelm.types import Message
 if TYPE_CHECKING:
     from reelm.model.processing import ReelmProcessor
     from reelm.parts.layouts.turns import Laid
+
+
+
+class Clips(Protocol):
+    """A set of stored clips: `features.Features` and what looks like it."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+    def scene(self, index: int) -> tuple[Scene, np.ndarray]: ...
+    def clip(self, index: int) -> Tensor: ...
+
 
 #: What of a sample is given to the model.
 Media = Literal["video", "sound", "both"]
@@ -102,7 +114,7 @@ class WorldSamples(Dataset[dict[str, Any]]):
     """
 
     processor: ReelmProcessor
-    clips: Mapping[str, Features]
+    clips: Mapping[str, Clips]
     order: tuple[Ticket, ...]
     turns: int = 4
     tracks: Mapping[str, Hearing] = field(default_factory=dict)

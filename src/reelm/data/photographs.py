@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image as Picture
 
 #: Picture in the package of stamps (see `recordings.stamps`) -> accepted words: names of what it shows and names of the
-#: groups it belongs to, at most two levels up in WordNet. Chosen before training, without looking at any model's answer.
+#: groups it belongs to, at most two levels up in WordNet. Chosen before any training on photographs.
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "animals/amphibians/frog": ("frog", "tree frog", "tailed frog", "bullfrog", "toad", "amphibian"),
     "animals/birds/peacock": ("peacock", "peafowl", "pheasant"),
@@ -105,9 +105,7 @@ def composed(path: Path, side_px: int, ground: np.ndarray | tuple[int, int, int]
     scale = share * side_px / max(thing.size)
     width, height = (max(1, round(n * scale)) for n in thing.size)
     thing = thing.resize((width, height), Picture.Resampling.LANCZOS)
-    if isinstance(ground, tuple):
-        whole = Picture.new("RGB", (side_px, side_px), ground)
-    else:
-        whole = Picture.fromarray(ground)
+    plain = isinstance(ground, tuple)
+    whole = Picture.new("RGB", (side_px, side_px), ground) if plain else Picture.fromarray(ground)
     whole.paste(thing, (round(centre[0] * side_px - width / 2), round(centre[1] * side_px - height / 2)), thing)
     return np.asarray(whole)

@@ -10,7 +10,7 @@ import numpy as np
 
 from reelm.data import sound_questions
 from reelm.data.sprites import COLOURS, KINDS
-from reelm.data.world import DIRECTIONS, Scene
+from reelm.data.world import DIRECTIONS, PHOTO, Scene
 
 #: plurals that do not just add an s.
 PLURALS = {"fish": "fish", "cross": "crosses", "hourglass": "hourglasses"}
@@ -41,7 +41,9 @@ PLOTS_OF = {
     "before": ("parade",),
     "come_go": ("enter", "leave"),
     "present": ("still", "move", "crowd", "pair"),
-    "caption": ("still", "move", "enter", "leave", "crowd", "parade", "pair"),
+    "caption": ("still", "move", "enter", "leave", "crowd", "parade", "pair", PHOTO),
+    "name": (PHOTO,),
+    "name_present": (PHOTO,),
 }
 ASKS = {
     "object": (
@@ -88,7 +90,10 @@ ASKS = {
         "Write a caption for the video.",
     ),
 }
-ASKS |= sound_questions.ASKS
+ASKS |= sound_questions.ASKS | {
+    "name": ("What is in the picture?", "What is this?", "What does the photo show?", "What do you see?"),
+    "name_present": ("Is there {thing} in the picture?", "Do you see {thing}?", "Is this {thing}?"),
+}
 RANKS = ("first", "second", "third", "last")
 
 
@@ -106,6 +111,8 @@ def caption(scene: Scene) -> str:
     """One true sentence about the whole scene."""
     main = scene.actors[0]
     thing = a(f"{main.colour} {main.kind}")
+    if scene.plot == PHOTO:
+        return f"A picture of {a(main.kind)}."
     if scene.plot == "parade":
         names = [a(f"{x.colour} {x.kind}") for x in scene.actors]
         return f"First {names[0]}, then {names[1]}, then {names[2]} and at last {names[3]} appear."
@@ -139,6 +146,14 @@ def _present(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], st
     return {"kind": scene.actors[0].kind if yes else str(rng.choice(absent))}, "yes" if yes else "no", 2
 
 
+def _name_present(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str, int]:
+    from reelm.data.named import names
+
+    yes = bool(rng.random() < 0.5)
+    thing = scene.actors[0].kind if yes else str(rng.choice([n for n in names() if n != scene.actors[0].kind]))
+    return {"thing": a(thing)}, "yes" if yes else "no", 2
+
+
 Facts = Callable[[Scene, np.random.Generator], tuple[dict[str, str], str, int]]
 #: type -> (words for the question, answer, number of equally likely answers)
 FACTS: dict[str, Facts] = {
@@ -155,7 +170,10 @@ FACTS: dict[str, Facts] = {
     "come_go": lambda s, r: ({"kind": s.actors[0].kind}, {"enter": "enters", "leave": "leaves"}[s.plot], 2),
     "present": _present,
     "caption": lambda s, r: ({}, caption(s), 0),
-} | sound_questions.FACTS
+} | sound_questions.FACTS | {
+    "name": lambda s, r: ({}, s.actors[0].kind, 1000),
+    "name_present": _name_present,
+}
 
 
 def ask(scene: Scene, type: str, seed: int = 0) -> Question:

@@ -24,6 +24,8 @@ PLOTS = ("still", "move", "enter", "leave", "crowd", "parade", "pair")
 CANVASES = ((320, 240), (320, 180), (256, 256), (240, 320), (288, 216))
 #: a plot of many different still objects: nothing is asked about it, it teaches the connector its words.
 GALLERY = "gallery"
+#: a plot of one named thing: a photograph, or what the picture tower knows of it.
+PHOTO = "photo"
 GROUNDS = ("flat", "ramp", "stripes", "checks", "haze")
 
 

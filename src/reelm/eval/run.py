@@ -14,22 +14,32 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reelm.data.questions import PLOTS_OF, Question, ask, normalise
-from reelm.data.world import Scene, film, frames, scene
+from reelm.data.questions import FACTS, PLOTS_OF, Question, ask, normalise
+from reelm.data.recordings import recordings
+from reelm.data.sound_questions import PARADES, SCRIPTS_OF
+from reelm.data.tracks import track
+from reelm.data.world import Scene, film, frames, scene, sound, with_sound
 from reelm.errors import ReelmError, UsageError
 from reelm.eval.score import Proportion
+from reelm.model.processing import AudioVideo
 from reelm.types import Clip, Frames
 
 #: Seeds of test scenes start here; training draws its seeds from a generator that never reaches this stretch by design.
 FIRST_SEED = 9_000_000_000_000_000_000
 #: frames that stay together when a control shuffles.
 TOGETHER = {"shuffled": 1, "pairs": 2}
-CONTROLS = ("none", "blind", *TOGETHER, "frozen")
+CONTROLS = ("none", "blind", *TOGETHER, "frozen", "mute", "dark")
+#: controls that only make sense for questions on pictures, and those for questions that need both eyes and ears.
+OF_PICTURES, OF_BOTH = (*TOGETHER, "frozen"), ("mute", "dark")
+TYPES = tuple(t for t in FACTS if t not in ("name", "name_present"))
+#: types asked in pairs, one item with yes and one with no for an answer.
+PAIRED = ("present", "sound_present", "agree")
 
 
 @dataclass(frozen=True)
@@ -41,12 +51,30 @@ class Item:
 
 
 def items(kind: str, count: int) -> Iterator[Item]:
-    """The test items of a type of question, always the same ones; plots in turn, unseen combinations only."""
-    plots = PLOTS_OF[kind]
-    offset = list(PLOTS_OF).index(kind) * 1_000_000
+    """The test items of a type of question, always the same ones; plots or scripts in turn, unseen combinations only.
+
+    Questions on presence come in balanced pairs: about every scene one with yes and one with no for an answer.
+    """
+    offset = list(TYPES).index(kind) * 1_000_000
     for i in range(count):
-        staged = scene(FIRST_SEED + offset + i, plots[i % len(plots)], unseen=True)
-        yield Item(staged, ask(staged, kind, seed=i))
+        number = i // 2 if kind in PAIRED else i
+        staged = _staged(kind, number, FIRST_SEED + offset + number)
+        tries = range(i, i + 1000) if kind in PAIRED else (i,)
+        asked = (ask(staged, kind, seed=seed) for seed in tries)
+        wanted = ("yes", "no")[i % 2] if kind in PAIRED else None
+        yield Item(staged, next(q for q in asked if wanted in (None, q.answer)))
+
+
+def _staged(kind: str, number: int, seed: int) -> Scene:
+    if kind not in SCRIPTS_OF:
+        plots = PLOTS_OF[kind]
+        return scene(seed, plots[number % len(plots)], unseen=True)
+    scripts = [s for s in SCRIPTS_OF[kind] if kind not in PAIRED or s != "silent"]
+    heard = track(seed, scripts[number % len(scripts)])
+    while kind == "rhythm" and heard.fast is None:  # one or two beats have none
+        seed += 100_000
+        heard = track(seed, "beats")
+    return with_sound(scene(seed, "parade" if kind in PARADES else "still", unseen=True), heard)
 
 
 def shuffled(seen: Frames, seed: int, together: int = 1) -> Frames:
@@ -67,13 +95,37 @@ def parts_of(item: Item, control: str, files: Path | None) -> tuple[Any, ...]:
         return (item.question.text,)
     if files is not None:
         path = files / f"{item.scene.seed}.mp4"
-        return (Clip(film(item.scene, path)), item.question.text)
+        return (Clip(film(item.scene, path, takes=takes())), item.question.text)
+    if item.scene.sound is not None:
+        return (_sounding(item, control), item.question.text)
     seen = frames(item.scene)
     if control in TOGETHER:
         seen = shuffled(seen, item.scene.seed, TOGETHER[control])
     if control == "frozen":
         seen = frozen(seen)
     return (seen, item.question.text)
+
+
+@cache
+def takes() -> dict[str, list[np.ndarray]]:
+    """The recordings that the world's sounds need, fetched at the first use."""
+    return recordings(lambda text: print(text, file=sys.stderr))
+
+
+def _sounding(item: Item, control: str) -> Any:
+    """Sound alone, or with pictures where the question needs both; `mute` leaves out the sound, `dark` the pictures."""
+    heard = sound(item.scene, takes())
+    if item.question.type not in PARADES or control == "dark":
+        return heard
+    seen = frames(item.scene)
+    return seen if control == "mute" else AudioVideo(seen, heard)
+
+
+def fits(kind: str, control: str) -> bool:
+    """Whether a control makes sense for a type of question."""
+    if kind not in TYPES or control not in CONTROLS:
+        return False
+    return kind in PLOTS_OF if control in OF_PICTURES else kind in PARADES if control in OF_BOTH else True
 
 
 def measure(
@@ -83,10 +135,11 @@ def measure(
 
     Raises: UsageError for an unknown type or control, or for shuffled frames read from files.
     """
-    if kind not in PLOTS_OF or control not in CONTROLS or (files is not None and control != "none"):
+    if not fits(kind, control) or (files is not None and control != "none"):
         raise UsageError(
             f"cannot measure type {kind!r} under control {control!r}",
-            remedy=f"Types: {', '.join(PLOTS_OF)}; controls: {', '.join(CONTROLS)}; files go with none",
+            remedy=f"Types: {', '.join(TYPES)}; controls: {', '.join(CONTROLS)}, those of pictures and of sound where "
+            "there are some; files go with none",
         )
     record: list[dict[str, str]] = []
     waiting: list[Item] = []
@@ -131,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="reelm-tiny")
     parser.add_argument("--items", type=int, default=500)
-    parser.add_argument("--types", default=",".join(t for t in PLOTS_OF))
+    parser.add_argument("--types", default=",".join(t for t in TYPES))
     parser.add_argument("--controls", default=",".join(CONTROLS))
     parser.add_argument("--files", action="store_true", help="write every scene as a real MP4 and read it back")
     parser.add_argument("--batch", type=int, default=16)
@@ -144,11 +197,15 @@ def main() -> None:
     print("| type      | control  | items |     % | 95 % interval | chance |\n|---|---|---|---|---|---|")
     for control in given.controls.split(","):
         for kind in given.types.split(","):
+            if kind in TYPES and control in CONTROLS and not fits(kind, control):
+                continue
             with tempfile.TemporaryDirectory() as scratch:
                 score, record = measure(
                     model, kind, given.items, control, Path(scratch) if given.files else None, given.batch
                 )
-            print(row(kind, control, score), flush=True)
+            said = sum(normalise(r["said"]) == "yes" for r in record)
+            print(row(kind, control, score) + (f" yes {100 * said / len(record):.1f}" if kind in PAIRED else ""),
+                  flush=True)
             if given.out:
                 given.out.mkdir(parents=True, exist_ok=True)
                 lines = "\n".join(json.dumps(r) for r in record)

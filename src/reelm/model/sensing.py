@@ -17,7 +17,7 @@ from reelm.model.config import VisionSettings, part_of
 from reelm.model.processing import AudioVideo, ReelmProcessor, Sketch
 from reelm.types import Audio, Clip, Frames, Image, MediaInfo, Tokens
 
-Medium = Clip | Frames | Image | Audio
+Medium = Clip | Frames | Image | Audio | AudioVideo
 
 
 class Clock:
@@ -69,7 +69,7 @@ class Look:
 
     key: Hashable
     sketch: Sketch
-    medium: Frames | Image | Audio | None = None
+    medium: Frames | Image | Audio | AudioVideo | None = None
     reader: Any = None
     at_s: np.ndarray | None = None
     hears: bool = False
@@ -105,15 +105,17 @@ class Senses:
 
     def key(self, medium: Medium, choice: Choice) -> Hashable:
         """What tells this medium, looked at this way, from any other; a file that changed has another key."""
-        if not isinstance(medium, Clip | Frames | Image | Audio):
+        if not isinstance(medium, Medium):
             raise UsageError(f"a {type(medium).__name__} is no part of a question", remedy="Text is a str, a file a "
-                             "Clip(path), and Frames, Image and Audio hold media in memory")
+                             "Clip(path), and Frames, Image, Audio and AudioVideo hold media in memory")
         if isinstance(medium, Clip):
             try:
                 source = media.identity(medium)
             except (OSError, ValueError, ReelmError):
                 return object()  # opening it will say what is wrong
             return ("clip", source, medium.start_s, medium.end_s, choice)
+        if isinstance(medium, AudioVideo):
+            return ("both", self.key(medium.frames, choice), self.key(medium.audio, choice))
         if isinstance(medium, Audio):
             return ("audio", _digest(medium.wave), medium.rate_hz, medium.start_s)
         if isinstance(medium, Image):
@@ -127,6 +129,8 @@ class Senses:
             return self._look_at_file(key, medium, choice, stack)
         if isinstance(medium, Audio):
             return Look(key, Sketch(audio_s=medium.duration_s), medium)
+        if isinstance(medium, AudioVideo):
+            return Look(key, Sketch(len(medium.frames), medium.audio.duration_s), medium)
         return Look(key, Sketch(frames=len(medium) if isinstance(medium, Frames) else 1), medium)
 
     def counts_exactly(self, look: Look) -> bool:
@@ -140,7 +144,10 @@ class Senses:
     def take_in(self, look: Look) -> tuple[Frames | Image | Audio | AudioVideo, list[str]]:
         """Decodes what was looked up: the medium for the processor, and what is to be said about it."""
         if look.medium is not None:
-            heard = self._on_sound(look.medium, of_video=False) if isinstance(look.medium, Audio) else ()
+            heard: tuple[str, ...] = ()
+            if isinstance(look.medium, Audio | AudioVideo):
+                sound = look.medium if isinstance(look.medium, Audio) else look.medium.audio
+                heard = self._on_sound(sound, of_video=sound is not look.medium)
             return look.medium, [*look.notes, *heard]
         frames = look.reader.frames(look.at_s) if look.at_s is not None else None
         sound = look.reader.audio(self._rate_hz) if look.hears else None

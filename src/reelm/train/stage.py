@@ -29,11 +29,17 @@ class LoraSettings(_Closed):
 
 
 class ClipSet(_Closed):
-    """Training scenes 0..clips-1, looked at in `frames` moments; `plot` fixes their plot, None mixes all."""
+    """Training clips 0..clips-1, looked at in `frames` moments.
+
+    `source`: `world` are drawn scenes, `plot` fixing their plot (None mixes all); `rows` is made of the picture tower's
+    classifier over the set `over`; `photos` are photographs that a package ships.
+    """
 
     clips: int
     frames: int
     plot: str | None = None
+    source: Literal["world", "rows", "photos"] = "world"
+    over: str | None = None
 
 
 class TrackSet(_Closed):

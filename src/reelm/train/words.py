@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reelm.data.named import box, names
 from reelm.data.sprites import COLOURS, KINDS
 from reelm.data.tracks import NAMES, Track, slots
-from reelm.data.world import DIRECTIONS, Scene, held_out
+from reelm.data.world import DIRECTIONS, PHOTO, Scene, held_out
 from reelm.parts.base import Grid
 
 #: What an object may be, in which colour, and how it moves; each list is one choice per cell.
@@ -48,7 +49,7 @@ class Words:
         def vector(text: str) -> Tensor:
             return embedding[torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])].mean(0).float()
 
-        every = FACTS | SOUND_FACTS
+        every = FACTS | SOUND_FACTS | {"class": names()}
         facts = {name: torch.stack([vector(f" {w}") for w in words]) for name, words in every.items()}
         return cls(facts, vector(".")[None])
 
@@ -59,6 +60,8 @@ def places(scene: Scene, moments: np.ndarray, grid: Grid) -> dict[str, np.ndarra
     `moments` [T] are split evenly over the t slices; an object is where it is on average over its slice.
     """
     slices, rows, columns = grid
+    if scene.plot == PHOTO:
+        return {name: np.full(grid, _NOTHING) for name in FACTS}
     told = {name: np.full(grid, _NOTHING) for name in FACTS}
     for actor in reversed(scene.actors):  # the main actor last: it wins a shared cell
         for s, looks in enumerate(np.split(moments, slices)):
@@ -77,6 +80,16 @@ def places(scene: Scene, moments: np.ndarray, grid: Grid) -> dict[str, np.ndarra
     return told
 
 
+def named_cells(scenes: Sequence[Scene], grid: Grid) -> Tensor:
+    """The class of the tower that stands in each cell, -1 where none does: int64 [B, t·h·w]."""
+    told = np.full((len(scenes), *grid), _NOTHING)
+    for at, scene in enumerate(scenes):
+        if scene.plot == PHOTO:
+            thing = scene.actors[0]
+            told[at, :, box(grid[1], thing.side, thing.start)] = names().index(thing.kind)
+    return torch.from_numpy(told).flatten(1)
+
+
 def word_loss(tokens: Tensor, words: Words, scenes: Sequence[Scene], moments: Sequence[np.ndarray],
               grid: Grid) -> Tensor:
     """How far the connector's tokens are from the words they should be; tokens [B, t·h·w, D].
@@ -90,8 +103,17 @@ def word_loss(tokens: Tensor, words: Words, scenes: Sequence[Scene], moments: Se
     full = labels["kind"] != _NOTHING
     target = words.empty.expand_as(tokens).clone()
     target[full] = sum(words.facts[name][labels[name][full]] for name in FACTS)  # type: ignore[assignment]
+    named = named_cells(scenes, grid)
+    known = named != _NOTHING
+    target[known] = words.facts["class"][named[known]]
     error = (tokens - target).square().mean(-1) / target.square().mean(-1)
-    loss = error[full].mean() + error[~full].mean()
+    empty = ~full & ~known
+    loss = sum((error[where].mean() for where in (full, empty, known) if where.any()), torch.zeros(()))
+    if known.any():
+        said = F.normalize(tokens[known], dim=-1) @ F.normalize(words.facts["class"], dim=-1).T * 16
+        loss = loss + 0.5 * F.cross_entropy(said, named[known])
+    if not full.any():
+        return loss
     said = F.normalize(tokens[full], dim=-1)
     kind, colour = labels["kind"][full], labels["colour"][full]
     never = {"kind": _NEVER[:, colour].T, "colour": _NEVER[kind]}
@@ -111,8 +133,14 @@ def word_hits(tokens: Tensor, words: Words, scenes: Sequence[Scene], moments: Se
     for name in FACTS:
         label = torch.from_numpy(np.stack([t[name] for t in told])).flatten(1)
         full = label != _NOTHING
+        if not full.any():
+            continue
         near = (F.normalize(tokens[full], dim=-1) @ F.normalize(words.facts[name], dim=-1).T).argmax(-1)
         hits[name] = round(float((near == label[full]).float().mean()), 3)
+    named = named_cells(scenes, grid)
+    if (known := named != _NOTHING).any():
+        near = (F.normalize(tokens[known], dim=-1) @ F.normalize(words.facts["class"], dim=-1).T).argmax(-1)
+        hits["class"] = round(float((near == named[known]).float().mean()), 3)
     return hits
 
 
