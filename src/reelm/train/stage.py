@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +13,8 @@ from torch import nn
 from reelm.errors import UsageError
 
 Learner = Literal["connector", "audio_connector", "lora"]
-#: which parameters a learner stands for, by a piece of their name.
-_MARKS = {"connector": ".connector.", "audio_connector": ".audio_connector.", "lora": "lora_"}
+#: which parameters a learner stands for, by a pattern of their name.
+_MARKS = {"connector": r"(^|\.)connector\.", "audio_connector": r"(^|\.)audio_connector\.", "lora": "lora_"}
 
 
 class _Closed(BaseModel):
@@ -120,7 +121,7 @@ def open_stage(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
         word: {"name": word, "params": [], "peak": rate} for word, rate in stage.rates.items()
     }
     for name, parameter in model.named_parameters():
-        word = next((w for w in stage.rates if _MARKS[w] in name), None)
+        word = next((w for w in stage.rates if re.search(_MARKS[w], name)), None)
         parameter.requires_grad_(word is not None)
         if word is not None:
             groups[word]["params"].append(parameter)

@@ -105,7 +105,8 @@ def word_loss(tokens: Tensor, words: Words, scenes: Sequence[Scene], moments: Se
     target[full] = sum(words.facts[name][labels[name][full]] for name in FACTS)  # type: ignore[assignment]
     named = named_cells(scenes, grid)
     known = named != _NOTHING
-    target[known] = words.facts["class"][named[known]]
+    if known.any():
+        target[known] = words.facts["class"][named[known]]
     error = (tokens - target).square().mean(-1) / target.square().mean(-1)
     empty = ~full & ~known
     loss = sum((error[where].mean() for where in (full, empty, known) if where.any()), torch.zeros(()))
