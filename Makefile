@@ -12,7 +12,7 @@ BIN  := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(shell printf '%s' '$(TORCH_SPEC)' | cksum | cut -d' ' -f1)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-all lint bench zoo package package-check clean venv
+.PHONY: help demo test test-all lint bench zoo tiny package package-check clean venv
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -54,6 +54,9 @@ bench: $(STAMP) ## speed and memory on this machine, as ratios
 
 zoo: $(STAMP) ## every kind of media file: what opens, what does not, and how many pictures come wrong
 	PYTHONPATH=tests $(BIN)/python -m media.zoo
+
+tiny: $(STAMP) ## train reelm-tiny from nothing (hours; goes on where it was stopped)
+	$(BIN)/python -m reelm.train.tiny --out runs/reelm-tiny
 
 package: $(STAMP) ## wheel and source archive in dist/
 	rm -rf dist
