@@ -10,24 +10,42 @@ import numpy as np
 import pytest
 
 import reelm
+from reelm.data.noises import COMPUTED
 from reelm.data.questions import PLOTS_OF
 from reelm.data.world import frames, held_out
 from reelm.errors import UsageError
-from reelm.eval.run import frozen, items, measure, parts_of, row, shuffled
-from reelm.types import Frames
+from reelm.eval.photographs import accepted
+from reelm.eval.run import PAIRED, TYPES, fits, frozen, items, measure, parts_of, row, shuffled
+from reelm.model.processing import AudioVideo
+from reelm.types import Audio, Frames
 
 
-@pytest.mark.parametrize("kind", list(PLOTS_OF))
+@pytest.mark.parametrize("kind", [t for t in PLOTS_OF if t in TYPES])
 def test_items_are_the_same_every_time_and_show_unseen_combinations_only(kind: str) -> None:
     first, again = list(items(kind, 12)), list(items(kind, 12))
-    assert first == again and len({i.scene.seed for i in first}) == 12
+    assert first == again and len({i.scene.seed for i in first}) == (6 if kind in PAIRED else 12)
     assert all(held_out(a.kind, a.colour) for i in first for a in i.scene.actors)
-    assert {i.scene.plot for i in first} == set(PLOTS_OF[kind])
+    assert {i.scene.plot for i in first} == set(PLOTS_OF[kind]) - {"photo"}
 
 
 def test_types_never_share_a_scene() -> None:
-    seeds = [i.scene.seed for kind in PLOTS_OF for i in items(kind, 30)]
-    assert len(set(seeds)) == len(seeds)
+    seeds = [{i.scene.seed for i in items(kind, 30)} for kind in TYPES]
+    assert len(set().union(*seeds)) == sum(map(len, seeds))
+
+
+@pytest.mark.parametrize("kind", PAIRED)
+def test_presence_is_asked_in_pairs_with_yes_and_no(kind: str) -> None:
+    asked = list(items(kind, 12))
+    for yes, no in zip(asked[::2], asked[1::2], strict=True):
+        assert yes.scene == no.scene and (yes.question.answer, no.question.answer) == ("yes", "no")
+
+
+def test_sound_is_left_out_or_left_alone() -> None:
+    item = next(i for i in items("match", 200) if i.scene.sound and i.scene.sound.events[0].name in COMPUTED)
+    both, text = parts_of(item, "none", None)
+    assert isinstance(both, AudioVideo) and text == item.question.text
+    assert isinstance(parts_of(item, "mute", None)[0], Frames) and isinstance(parts_of(item, "dark", None)[0], Audio)
+    assert not fits("sound", "mute") and not fits("sound", "frozen") and fits("sound", "blind")
 
 
 def test_shuffling_changes_the_order_and_nothing_else() -> None:
@@ -87,3 +105,8 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     for kind, control, folder in (("smell", "none", None), ("object", "loud", None), ("object", "blind", tmp_path)):
         with pytest.raises(UsageError, match="cannot measure"):
             measure(None, kind, 1, control, folder)
+
+
+def test_a_photograph_counts_when_the_answer_is_or_ends_in_an_accepted_word() -> None:
+    assert accepted("A red fox.", ("fox",)) and accepted("fox", ("fox",))
+    assert not accepted("foxglove", ("fox",)) and not accepted("fox terrier", ("fox",))

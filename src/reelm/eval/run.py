@@ -23,8 +23,8 @@ import numpy as np
 from reelm.data.questions import FACTS, PLOTS_OF, Question, ask, normalise
 from reelm.data.recordings import recordings
 from reelm.data.sound_questions import PARADES, SCRIPTS_OF
-from reelm.data.tracks import track
-from reelm.data.world import Scene, film, frames, scene, sound, with_sound
+from reelm.data.tracks import RECORDED, track
+from reelm.data.world import PHOTO, Scene, film, frames, scene, sound, with_sound
 from reelm.errors import ReelmError, UsageError
 from reelm.eval.score import Proportion
 from reelm.model.processing import AudioVideo
@@ -67,7 +67,7 @@ def items(kind: str, count: int) -> Iterator[Item]:
 
 def _staged(kind: str, number: int, seed: int) -> Scene:
     if kind not in SCRIPTS_OF:
-        plots = PLOTS_OF[kind]
+        plots = [plot for plot in PLOTS_OF[kind] if plot != PHOTO]
         return scene(seed, plots[number % len(plots)], unseen=True)
     scripts = [s for s in SCRIPTS_OF[kind] if kind not in PAIRED or s != "silent"]
     heard = track(seed, scripts[number % len(scripts)])
@@ -95,7 +95,7 @@ def parts_of(item: Item, control: str, files: Path | None) -> tuple[Any, ...]:
         return (item.question.text,)
     if files is not None:
         path = files / f"{item.scene.seed}.mp4"
-        return (Clip(film(item.scene, path, takes=takes())), item.question.text)
+        return (Clip(film(item.scene, path, takes=takes_for(item.scene))), item.question.text)
     if item.scene.sound is not None:
         return (_sounding(item, control), item.question.text)
     seen = frames(item.scene)
@@ -106,15 +106,20 @@ def parts_of(item: Item, control: str, files: Path | None) -> tuple[Any, ...]:
     return (seen, item.question.text)
 
 
+def takes_for(scene: Scene) -> dict[str, list[np.ndarray]]:
+    """The recordings that a scene needs, if any; fetched at the first use."""
+    events = scene.sound.events if scene.sound else ()
+    return _recordings() if any(e.name in RECORDED for e in events) else {}
+
+
 @cache
-def takes() -> dict[str, list[np.ndarray]]:
-    """The recordings that the world's sounds need, fetched at the first use."""
+def _recordings() -> dict[str, list[np.ndarray]]:
     return recordings(lambda text: print(text, file=sys.stderr))
 
 
 def _sounding(item: Item, control: str) -> Any:
     """Sound alone, or with pictures where the question needs both; `mute` leaves out the sound, `dark` the pictures."""
-    heard = sound(item.scene, takes())
+    heard = sound(item.scene, takes_for(item.scene))
     if item.question.type not in PARADES or control == "dark":
         return heard
     seen = frames(item.scene)
