@@ -114,30 +114,28 @@ def _ways(processor: ReelmProcessor, choice: Choice) -> list[Any]:
 # --- frames and filter banks ---------------------------------------------------------------------------------------
 
 
-def pixels(store: Store | None, senses: Senses, medium: Medium, choice: Choice | None = None) -> Tensors:
+def pixels(store: Store | None, senses: Senses, medium: Medium, choice: Choice | None = None) -> dict[str, Any]:
     """A medium as `ReelmModel.forward` takes it: pixel_values_videos [T,3,S,S] with video_frames [1] = T, and
-    input_features [K,128] with audio_frames [1] = K; only those that the medium has and the model takes.
+    input_features [K,128] with audio_frames [1] = K, only those that the medium has and the model takes; and `notes`,
+    what there is to say about it. `partial(pixels, store, senses)` is a `prepare` of `data.samples`.
 
     From the store if it is there, without opening more than the file's bytes; bit for bit the same either way.
     Raises: ReelmError as opening and decoding do; nothing is kept then.
     """
     choice = choice or Choice()
-
-    def make() -> Tensors:
-        with ExitStack() as stack:
-            seen, _ = senses.take_in(senses.look(medium, choice, stack))
-        return _prepared(senses.processor, seen)
-
     if store is None:
-        return make()
+        return _said(_prepared(senses, medium, choice))
     key = key_of(medium, "pixels", _ways(senses.processor, choice))
-    return _unpacked(store.get(key, lambda: _packed(make())))
+    return _said(_unpacked(store.get(key, lambda: _packed(_prepared(senses, medium, choice)))))
 
 
-def _prepared(processor: ReelmProcessor, seen: Frames | Image | Audio | AudioVideo) -> Tensors:
+def _prepared(senses: Senses, medium: Medium, choice: Choice) -> Tensors:
+    with ExitStack() as stack:
+        seen, notes = senses.take_in(senses.look(medium, choice, stack))
+    processor = senses.processor
     frames = seen.frames if isinstance(seen, AudioVideo) else None if isinstance(seen, Audio) else seen
     sound = seen.audio if isinstance(seen, AudioVideo) else seen if isinstance(seen, Audio) else None
-    made: Tensors = {}
+    made: Tensors = {"notes": torch.tensor(list(json.dumps(notes).encode()), dtype=torch.uint8)}
     if frames is not None:
         made[_PIXELS] = processor.pixels(frames)
         made["video_frames"] = torch.tensor([len(made[_PIXELS])])
@@ -145,6 +143,11 @@ def _prepared(processor: ReelmProcessor, seen: Frames | Image | Audio | AudioVid
         made["input_features"] = processor.filter_bank(sound, of_video=frames is not None)
         made["audio_frames"] = torch.tensor([len(made["input_features"])])
     return made
+
+
+def _said(made: Tensors) -> dict[str, Any]:
+    """With the notes as sentences; a store holds nothing but tensors."""
+    return made | {"notes": json.loads(bytes(made["notes"].tolist()))}
 
 
 def _packed(made: Tensors) -> Tensors:
@@ -208,7 +211,7 @@ class Towers:
     def encode(self, prepared: Tensors) -> Tensors:
         """What the towers make of a medium, as when asked about it (dropout off): see `features`."""
         learning = [module for tower in self._towers for module in tower.modules() if module.training]
-        kept: Tensors = {name: tensor for name, tensor in prepared.items() if name in ("video_frames", "audio_frames")}
+        kept = {name: tensor for name, tensor in prepared.items() if name in ("video_frames", "audio_frames", "notes")}
         try:
             for module in learning:
                 module.training = False
@@ -237,17 +240,18 @@ def weights_digest(*modules: torch.nn.Module) -> str:
 
 
 def features(store: Store | None, senses: Senses, towers: Towers, medium: Medium,
-             choice: Choice | None = None) -> Tensors:
+             choice: Choice | None = None) -> dict[str, Any]:
     """What the frozen towers make of a medium, as `ReelmModel.forward` takes it: vision_features [T,h·w,D] with
-    video_frames [1] = T, and audio_features [N,D] with audio_frames [1], the filter-bank rows they were made of.
+    video_frames [1] = T, and audio_features [N,D] with audio_frames [1], the filter-bank rows they were made of; and
+    `notes`. `partial(features, store, senses, towers)` is a `prepare` of `data.samples`.
 
     From the store if they are there. Frames of a medium are not kept on the way. Raises: as `pixels`.
     """
     choice = choice or Choice()
 
     def make() -> Tensors:
-        return towers.encode(pixels(None, senses, medium, choice))
+        return towers.encode(_prepared(senses, medium, choice))
 
     if store is None:
-        return make()
-    return store.get(key_of(medium, "features", _ways(senses.processor, choice), towers.facts()), make)
+        return _said(make())
+    return _said(store.get(key_of(medium, "features", _ways(senses.processor, choice), towers.facts()), make))
