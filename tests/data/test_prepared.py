@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from house.clips import write_media
 from reelm import media
 from reelm.data import prepared
+from reelm.data.collate import apart, collate
 from reelm.data.prepared import Towers, content_digest, features, key_of, pixels
+from reelm.data.samples import Samples
 from reelm.data.store import Store
 from reelm.errors import MediaError, UsageError
 from reelm.media import write_video
@@ -48,9 +53,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Bit for bit, types and notes too."""
     return one.keys() == other.keys() and all(
-        one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]) for name in one)
+        value.dtype == other[name].dtype and torch.equal(value, other[name]) if isinstance(value, torch.Tensor)
+        else value == other[name] for name, value in one.items())
 
 
 MEDIA: dict[str, Callable[[Path], Any]] = {
@@ -175,7 +182,7 @@ def test_features_in_place_of_media_give_the_same_logits(lm: VideoLM, folder: Pa
     raw = pixels(None, senses, clip)
     first, again = (features(store, senses, towers, clip) for _ in range(2))
     assert equal(first, again) and store.counts == {"made": 1, "found": 1}
-    assert set(first) == {"vision_features", "video_frames", "audio_features", "audio_frames"}
+    assert set(first) == {"vision_features", "video_frames", "audio_features", "audio_frames", "notes"}
     plan = lm.processor.plan([Message("user", (Sketch(len(raw["pixel_values_videos"]), 1.5), "What?"))])
     words = lm.processor.pad([plan.laid])
     counts = {name: raw[name].tolist() for name in ("video_frames", "audio_frames")}
@@ -211,6 +218,37 @@ def test_features_belong_to_the_weights_that_made_them(folder: Path, tmp_path: P
         features(store, senses, towers, clip)
     second = features(store, senses, Towers(lm.model), clip)
     assert store.counts == {"made": 2} and not equal(first, second)
+
+
+@pytest.mark.parametrize("kept", ["frames", "features"])
+def test_training_samples_are_the_same_from_the_store_by_workers_too(kept: str, lm: VideoLM, folder: Path,
+                                                                      senses: Senses, tmp_path: Path) -> None:
+    said = [{"from": "human", "value": "<video>\nWhat?"}, {"from": "gpt", "value": "That."}]
+    rows = [{"id": name, "video": {"path": "film.mp4", "start_s": start}, "conversations": said}
+            for name, start in (("a", 0), ("b", 0.5), ("c", 0))]
+    file = folder / "train.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    store = Store(tmp_path)
+    prepare = partial(pixels, store, senses) if kept == "frames" else partial(features, store, senses, Towers(lm.model))
+    plain = Samples.read(file, lm.processor)
+    stored = Samples.read(file, lm.processor, prepare=prepare)
+    for _ in range(2):
+        loaded = list(DataLoader(stored, batch_size=None, num_workers=2, multiprocessing_context="fork"))
+        for one, other in zip(loaded, plain, strict=True):
+            tensors = {"input_ids", "labels", "mm_token_type_ids", "video_frames", "audio_frames", "notes", "id"}
+            tensors |= {"pixel_values_videos", "input_features"} if kept == "frames" else set()
+            assert equal({name: one[name] for name in tensors}, {name: other[name] for name in tensors})
+    assert 2 <= store.totals()["kept"] <= 3  # two workers may have made the same one at once
+    with torch.no_grad():
+        (loss, other) = (float(lm.model(**apart(collate([one], 0))[0]).loss) for one in (loaded[1], plain[1]))
+    assert loss == pytest.approx(other, abs=1e-6)
+
+
+def test_notes_come_along(folder: Path, senses: Senses, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for _ in range(2):
+        (note,) = pixels(store, senses, Clip(folder / "film.mp4", 0, 0.25))["notes"]
+        assert "picture that was already used" in note
 
 
 def test_an_unreadable_file_is_told_and_nothing_is_kept(senses: Senses, tmp_path: Path) -> None:
