@@ -1,4 +1,4 @@
-"""`reelm data check | stats | shard`: files of training records examined and measured, before training costs anything."""
+"""`reelm data check | stats | shard`: files of training records examined, measured and put into shards."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ The tar files are of the `webdataset` form; an index holds where everything is, 
 after its last whole shard when the command is given again. `data check` and `data stats` read shards too.
 Exit code: 0; 2 the folder holds other shards; 3 a record or medium that cannot be read, or the disk refused.
 """
-File = Annotated[Path, typer.Argument(metavar="FILE", help="Records (.jsonl, .json, .csv, .tsv), a folder of clips with "
-                                      "one CSV file, or a folder of shards.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Records (.jsonl, .json, .csv, .tsv), a folder of clips "
+                                      "with one CSV file, or a folder of shards.")]
 Media = Annotated[Path | None, typer.Option(metavar="DIR", help="Names of media count from here; else from the folder "
                                             "of FILE.")]
 ForTokens = Annotated[str | None, typer.Option("--model", "-m", help="Count tokens as this model lays them out.",
@@ -121,10 +121,10 @@ def shard(
     file: File,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for the shards.")],
     media: Media = None,
-    shard_mb: Annotated[int, typer.Option(min=1, help="The most that a shard takes, in 10^6 bytes; a larger sample gets "
-                                          "one of its own.")] = 1000,
-    on_bad: Annotated[str, typer.Option(help="fail: stop at a record that cannot be used; skip: leave it out and list "
-                                        "it.")] = "fail",
+    shard_mb: Annotated[int, typer.Option(min=1, help="The most that a shard takes, in 10^6 bytes; a larger sample "
+                                          "gets one of its own.")] = 1000,
+    on_bad: Annotated[str, typer.Option(help="fail: stop at a record that cannot be used; skip: leave it out and "
+                                        "list it.")] = "fail",
     json: Annotated[bool, typer.Option("--json", help="One object: schema, out, shards, samples, bytes, left_out, "
                                        "found.")] = False,
 ) -> None:

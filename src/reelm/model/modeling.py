@@ -212,21 +212,13 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
             inputs_embeds = self.embed(input_ids, mm_token_type_ids, vision, audio)  # type: ignore[arg-type]
         elif any(given is not None for given in (pixel_values_videos, input_features, vision_features, audio_features)):
             raise UsageError("media beside inputs_embeds would be ignored", remedy="Lay them in with `embed` first")
-        if packed:
-            if position_ids is None or attention_mask is not None or past_key_values is not None:
-                raise UsageError("packed rows go by position_ids alone, without attention_mask or cache",
-                                 remedy="Pass what `data.collate` returned")
-            use_cache = False  # with a cache the library does not look for borders
-        elif attention_mask is None and past_key_values is None:
-            # Without a mask the library may take uneven positions for packed sequences and cut attention silently.
-            attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
-        # With a static cache the library hands over finished masks (4-D, or one per layer type) and positions.
-        if position_ids is None and isinstance(attention_mask, Tensor) and attention_mask.dim() == 2:
-            position_ids = fuse.positions_of(attention_mask, inputs_embeds.shape[1])
+        attention_mask, position_ids = _sight(inputs_embeds, attention_mask, position_ids, past_key_values, packed)
         with _kept_positions(self.language_model, logits_to_keep) as keep:
             return self.language_model(
                 inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids,
-                past_key_values=past_key_values, labels=labels, use_cache=use_cache, logits_to_keep=keep, **kwargs,
+                past_key_values=past_key_values, labels=labels, logits_to_keep=keep, **kwargs,
+                # With a cache the library does not look for the borders inside packed rows.
+                use_cache=False if packed else use_cache,
             )
 
     def _encode_given(self, pixels: Tensor | None, video_frames: Sequence[int] | None, banks: Tensor | None,
@@ -328,6 +320,23 @@ def _fresh(config: Any) -> Any:
     family: Any = AutoModelForCausalLM._model_mapping[type(config)]
     eager = config._attn_implementation in (None, "sdpa") and not family._supports_sdpa
     return AutoModelForCausalLM.from_config(config, **({"attn_implementation": "eager"} if eager else {}))
+
+
+def _sight(embeds: Tensor, mask: Tensor | None, positions: Tensor | None, past: Cache | None, packed: bool
+           ) -> tuple[Tensor | None, Tensor | None]:
+    """Attention mask and positions for rows of embeddings [B,S,D]."""
+    if packed:
+        if positions is None or mask is not None or past is not None:
+            raise UsageError("packed rows go by position_ids alone, without attention_mask or cache",
+                             remedy="Pass what `data.collate` returned")
+        return None, positions  # the library takes each return of the positions to 0 for the border of a sample
+    if mask is None and past is None:
+        # Without a mask the library may take uneven positions for packed sequences and cut attention silently.
+        mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
+    # With a static cache the library hands over finished masks (4-D, or one per layer type) and positions.
+    if positions is None and isinstance(mask, Tensor) and mask.dim() == 2:
+        positions = fuse.positions_of(mask, embeds.shape[1])
+    return mask, positions
 
 
 def refuse_incomplete(report: Any, where: str) -> None:
