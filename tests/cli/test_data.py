@@ -145,6 +145,14 @@ def test_stats_measure_what_can_be_read(folder: Path) -> None:
     assert "the key 'source' has no meaning here and is not used (1 records)" in table.stderr
 
 
+def test_stats_draw_a_plot_and_refuse_another_kind_at_once(folder: Path) -> None:
+    write(folder, *GOOD)
+    done = reelm("data", "stats", "train.jsonl", "--media", "clips", "--plot", "train.svg", "--json", cwd=folder)
+    assert done.returncode == 0 and "drawn: train.svg" in done.stderr and json.loads(done.stdout)["records"] == 4
+    assert "train.jsonl: 4 records" in (folder / "train.svg").read_text("utf-8")
+    assert reelm("data", "stats", "absent.jsonl", "--plot", "train.gif", cwd=folder).returncode == 2
+
+
 def test_a_file_is_opened_once_however_many_records_name_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from reelm import media
 
