@@ -2,8 +2,8 @@
 
 The films are made here; the model has reelm-tiny's shape of a picture tower (random weights, the work is the same) and
 a small sound tower. A sample counts when it has become what the connectors take: without stored features, the towers
-run on it. The three ways take turns, one batch each, so that other work on the machine meets all of them alike. The files
-of the stores are read again and again, so they come from the system's memory, as those of a set that fits into it do.
+run on it. The three ways take turns, one batch each, so that other work on the machine meets all of them alike. The
+files of the stores are read again and again, so they come from the system's memory, as those of a small set do.
 
 Run: python benchmarks/store.py [--films 8] [--seconds 10] [--batch 4] [--rounds 6] [--width 640]
 """

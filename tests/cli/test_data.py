@@ -197,10 +197,11 @@ def test_the_python_and_the_kinds_of_findings_of_the_document_are_real(folder: P
                                                                        capsys: pytest.CaptureFixture[str]) -> None:
     write(folder, *GOOD[:3])
     monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
     for code in (shown := blocks(DOCUMENT, "python")):
-        exec(compile(code, "docs/data.md", "exec"), names := {})
-    assert len(shown) == 2 and names["loss"].isfinite()
-    assert len(capsys.readouterr().out.splitlines()) == 3
+        exec(compile(code, "docs/data.md", "exec"), names)
+    assert len(shown) == 3 and names["loss"].isfinite() and "vision_features" in names["sample"]
+    assert len(capsys.readouterr().out.splitlines()) == 4
     source = "".join((ROOT / "src" / "reelm" / "data" / name).read_text("utf-8")
                      for name in ("check.py", "records.py", "shards.py"))
     (table,) = (part for part in DOCUMENT.split("\n\n") if part.startswith("| kind |"))
