@@ -18,7 +18,7 @@ from house.clips import write_media
 from reelm import media
 from reelm.data import prepared
 from reelm.data.collate import apart, collate
-from reelm.data.prepared import Towers, content_digest, features, key_of, pixels
+from reelm.data.prepared import Towers, content_digest, features, from_store, key_of, pixels
 from reelm.data.samples import Samples
 from reelm.data.store import Store
 from reelm.errors import MediaError, UsageError
@@ -205,7 +205,7 @@ def test_features_in_place_of_media_give_the_same_logits(lm: VideoLM, folder: Pa
 
 def test_features_belong_to_the_weights_that_made_them(folder: Path, tmp_path: Path) -> None:
     lm = load("random:av")
-    with pytest.raises(UsageError, match="learns"):
+    with pytest.raises(UsageError, match="towers that learn"):
         Towers(lm.model)
     lm.model.requires_grad_(False)
     lm.model.train()
@@ -229,7 +229,7 @@ def test_training_samples_are_the_same_from_the_store_by_workers_too(kept: str, 
     file = folder / "train.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     store = Store(tmp_path)
-    prepare = partial(pixels, store, senses) if kept == "frames" else partial(features, store, senses, Towers(lm.model))
+    prepare = from_store(store, lm.model, lm.processor) if kept == "features" else partial(pixels, store, senses)
     plain = Samples.read(file, lm.processor)
     stored = Samples.read(file, lm.processor, prepare=prepare)
     for _ in range(2):
@@ -249,6 +249,23 @@ def test_notes_come_along(folder: Path, senses: Senses, tmp_path: Path) -> None:
     for _ in range(2):
         (note,) = pixels(store, senses, Clip(folder / "film.mp4", 0, 0.25))["notes"]
         assert "picture that was already used" in note
+
+
+def test_of_a_tower_that_learns_the_store_keeps_what_it_takes(folder: Path, tmp_path: Path) -> None:
+    lm = load("random:av")
+    senses, store, clip = Senses(lm.processor), Store(tmp_path), Clip(folder / "film.mp4")
+    raw = pixels(None, senses, clip)
+    assert set(from_store(store, lm.model, lm.processor)(clip)) == set(raw)
+    lm.model.vision_tower.requires_grad_(False)
+    for _ in range(2):
+        mixed = from_store(store, lm.model, lm.processor)(clip)
+        assert torch.equal(mixed["input_features"], raw["input_features"])
+        assert "vision_features" in mixed and "pixel_values_videos" not in mixed
+    lm.model.vision_tower.requires_grad_(True)
+    lm.model.audio_tower.requires_grad_(False)
+    other = from_store(store, lm.model, lm.processor)(clip)
+    assert torch.equal(other["pixel_values_videos"], raw["pixel_values_videos"]) and "audio_features" in other
+    assert store.counts == {"made": 3, "found": 1}
 
 
 def test_an_unreadable_file_is_told_and_nothing_is_kept(senses: Senses, tmp_path: Path) -> None:

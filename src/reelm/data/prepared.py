@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from dataclasses import asdict
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -117,7 +117,7 @@ def _ways(processor: ReelmProcessor, choice: Choice) -> list[Any]:
 def pixels(store: Store | None, senses: Senses, medium: Medium, choice: Choice | None = None) -> dict[str, Any]:
     """A medium as `ReelmModel.forward` takes it: pixel_values_videos [T,3,S,S] with video_frames [1] = T, and
     input_features [K,128] with audio_frames [1] = K, only those that the medium has and the model takes; and `notes`,
-    what there is to say about it. `partial(pixels, store, senses)` is a `prepare` of `data.samples`.
+    what there is to say about it.
 
     From the store if it is there, without opening more than the file's bytes; bit for bit the same either way.
     Raises: ReelmError as opening and decoding do; nothing is kept then.
@@ -181,19 +181,20 @@ def _unpacked(kept: Tensors) -> Tensors:
 
 
 class Towers:
-    """The towers of a model while they do not learn, and the digest of their weights.
+    """Those towers of a model that do not learn, and the digest of their weights.
 
-    Raises: UsageError if one of them learns.
+    Raises: UsageError if there is none.
     """
 
     def __init__(self, model: ReelmModel) -> None:
         self.model = model
-        self._towers = [tower for tower in (model.vision_tower, model.audio_tower) if tower is not None]
-        if any(parameter.requires_grad for tower in self._towers for parameter in tower.parameters()):
-            raise UsageError("features of a tower that learns cannot be kept", where="store",
-                             remedy="Freeze it (requires_grad_(False)), or keep frames only")
+        both = {"vision": model.vision_tower, "audio": model.audio_tower}
+        self.frozen = {sense: tower for sense, tower in both.items() if _is_frozen(tower)}
+        if not self.frozen:
+            raise UsageError("features of towers that learn cannot be kept", where="store",
+                             remedy="Freeze one (requires_grad_(False)), or keep frames only")
         self._version = self._versions()
-        self.digest = weights_digest(*self._towers)
+        self.digest = weights_digest(*self.frozen.values())
 
     def facts(self) -> list[Any]:
         """What changes the features besides the medium: weights, where they are, the kind of attention.
@@ -203,30 +204,36 @@ class Towers:
         if self._versions() != self._version:
             raise UsageError("the weights of a tower changed while its features were kept", where="store",
                              remedy="Make new Towers after loading weights")
-        return [self.digest, [[str(next(tower.parameters()).device.type),
+        return [self.digest, [[sense, str(next(tower.parameters()).device.type),
                                getattr(getattr(tower, "config", None), "_attn_implementation", None)]
-                              for tower in self._towers]]
+                              for sense, tower in self.frozen.items()]]
 
     @torch.no_grad()
     def encode(self, prepared: Tensors) -> Tensors:
-        """What the towers make of a medium, as when asked about it (dropout off): see `features`."""
-        learning = [module for tower in self._towers for module in tower.modules() if module.training]
-        kept = {name: tensor for name, tensor in prepared.items() if name in ("video_frames", "audio_frames", "notes")}
+        """What the towers make of a medium, as when asked about it (dropout off); what a learning tower takes stays."""
+        learning = [module for tower in self.frozen.values() for module in tower.modules() if module.training]
+        kept = dict(prepared)
         try:
             for module in learning:
                 module.training = False
-            if _PIXELS in prepared:
-                kept["vision_features"] = self.model.see(prepared[_PIXELS]).cpu()
-            if "input_features" in prepared:
-                rows = prepared["audio_frames"].tolist()
-                kept["audio_features"] = torch.cat(self.model.hear(prepared["input_features"], rows)).cpu()
+            if _PIXELS in kept and "vision" in self.frozen:
+                device = next(self.frozen["vision"].parameters()).device
+                kept["vision_features"] = self.model.see(kept.pop(_PIXELS).to(device)).cpu()
+            if "input_features" in kept and "audio" in self.frozen:
+                device, rows = next(self.frozen["audio"].parameters()).device, kept["audio_frames"].tolist()
+                kept["audio_features"] = torch.cat(self.model.hear(kept.pop("input_features").to(device), rows)).cpu()
         finally:
             for module in learning:
                 module.training = True
         return kept
 
     def _versions(self) -> list[tuple[int, int]]:
-        return [(p.data_ptr(), p._version) for tower in self._towers for p in (*tower.parameters(), *tower.buffers())]
+        return [(p.data_ptr(), p._version) for tower in self.frozen.values()
+                for p in (*tower.parameters(), *tower.buffers())]
+
+
+def _is_frozen(tower: torch.nn.Module | None) -> bool:
+    return tower is not None and not any(parameter.requires_grad for parameter in tower.parameters())
 
 
 def weights_digest(*modules: torch.nn.Module) -> str:
@@ -242,16 +249,27 @@ def weights_digest(*modules: torch.nn.Module) -> str:
 def features(store: Store | None, senses: Senses, towers: Towers, medium: Medium,
              choice: Choice | None = None) -> dict[str, Any]:
     """What the frozen towers make of a medium, as `ReelmModel.forward` takes it: vision_features [T,h·w,D] with
-    video_frames [1] = T, and audio_features [N,D] with audio_frames [1], the filter-bank rows they were made of; and
-    `notes`. `partial(features, store, senses, towers)` is a `prepare` of `data.samples`.
+    video_frames [1] = T, and audio_features [N,D] with audio_frames [1], the filter-bank rows they were made of; for a
+    tower that learns, what it takes, as `pixels` gives it; and `notes`.
 
     From the store if they are there. Frames of a medium are not kept on the way. Raises: as `pixels`.
     """
     choice = choice or Choice()
 
     def make() -> Tensors:
-        return towers.encode(_prepared(senses, medium, choice))
+        return _packed(towers.encode(_prepared(senses, medium, choice)))
 
     if store is None:
-        return _said(make())
-    return _said(store.get(key_of(medium, "features", _ways(senses.processor, choice), towers.facts()), make))
+        return _said(_unpacked(make()))
+    key = key_of(medium, "features", _ways(senses.processor, choice), towers.facts())
+    return _said(_unpacked(store.get(key, make)))
+
+
+def from_store(store: Store, model: ReelmModel, processor: ReelmProcessor,
+               choice: Choice | None = None) -> Callable[[Medium], dict[str, Any]]:
+    """The `prepare` of `data.samples` that keeps the most of a stage: features of towers that are frozen now, else
+    frames. Samples and store must be given the same `choice`."""
+    senses = Senses(processor)
+    if _is_frozen(model.vision_tower) or _is_frozen(model.audio_tower):
+        return partial(features, store, senses, Towers(model), choice=choice)
+    return partial(pixels, store, senses, choice=choice)
