@@ -170,20 +170,30 @@ def write_on(folder: Path, limit: int) -> None:
         store.put(key(number), tensors(number, 200_000))
 
 
+def newest(folder: Path) -> int:
+    """When the latest entry was written, in nanoseconds; other processes may remove some meanwhile."""
+    times = [0]
+    for path in folder.glob("??/*.safetensors"):
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime_ns)
+    return max(times)
+
+
 def test_a_process_killed_at_any_moment_leaves_nothing_half(tmp_path: Path) -> None:
-    size, limit, written = 200_000, 30 * lie(200_000), 0
+    size, limit = 200_000, 30 * lie(200_000)
     for attempt in range(10):
+        before = newest(tmp_path)
         victim = child(write_on, tmp_path, limit)
-        time.sleep(0.05 + 0.007 * attempt)
+        while newest(tmp_path) <= before:
+            time.sleep(0.001)
+        time.sleep(0.0037 * attempt)
         os.kill(victim.pid or 0, signal.SIGKILL)
         victim.join()
         store = Store(tmp_path, limit)
         found = {number: store.find(key(number)) for number in range(40)}
         assert all(one is None or same(one, tensors(number, size)) for number, one in found.items())
-        written += sum(one is not None for one in found.values())
-        assert not store.counts["damaged"]
+        assert store.counts["found"] >= 1 and not store.counts["damaged"]
         assert store.totals()["bytes"] == sum(path.stat().st_size for path in tmp_path.glob("??/*.safetensors"))
-    assert written > 20
 
 
 def die(*_: object) -> None:
