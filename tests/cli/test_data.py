@@ -145,6 +145,14 @@ def test_stats_measure_what_can_be_read(folder: Path) -> None:
     assert "the key 'source' has no meaning here and is not used (1 records)" in table.stderr
 
 
+def test_stats_draw_a_plot_and_refuse_another_kind_at_once(folder: Path) -> None:
+    write(folder, *GOOD)
+    done = reelm("data", "stats", "train.jsonl", "--media", "clips", "--plot", "train.svg", "--json", cwd=folder)
+    assert done.returncode == 0 and "drawn: train.svg" in done.stderr and json.loads(done.stdout)["records"] == 4
+    assert "train.jsonl: 4 records" in (folder / "train.svg").read_text("utf-8")
+    assert reelm("data", "stats", "absent.jsonl", "--plot", "train.gif", cwd=folder).returncode == 2
+
+
 def test_a_file_is_opened_once_however_many_records_name_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from reelm import media
 
@@ -189,10 +197,11 @@ def test_the_python_and_the_kinds_of_findings_of_the_document_are_real(folder: P
                                                                        capsys: pytest.CaptureFixture[str]) -> None:
     write(folder, *GOOD[:3])
     monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
     for code in (shown := blocks(DOCUMENT, "python")):
-        exec(compile(code, "docs/data.md", "exec"), names := {})
-    assert len(shown) == 2 and names["loss"].isfinite()
-    assert len(capsys.readouterr().out.splitlines()) == 3
+        exec(compile(code, "docs/data.md", "exec"), names)
+    assert len(shown) == 3 and names["loss"].isfinite() and "vision_features" in names["sample"]
+    assert len(capsys.readouterr().out.splitlines()) == 4
     source = "".join((ROOT / "src" / "reelm" / "data" / name).read_text("utf-8")
                      for name in ("check.py", "records.py", "shards.py"))
     (table,) = (part for part in DOCUMENT.split("\n\n") if part.startswith("| kind |"))

@@ -15,11 +15,12 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from reelm import registry
 from reelm.errors import CheckpointError, UsageError
 from reelm.model import fuse
-from reelm.model.config import AudioSettings, ReelmConfig, VisionSettings, part_of
+from reelm.model.config import AudioSettings, ReelmConfig, VisionSettings
+from reelm.model.encoding import MediaEncoding
 from reelm.types import AUDIO, VISION
 
 
-class ReelmModel(PreTrainedModel, GenerationMixin):
+class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
     """A language model that sees and hears: encode, connect, lay into the prompt, continue.
 
     Children `vision_tower`, `connector`, `audio_tower`, `audio_connector` (None where the model lacks the sense) and
@@ -71,47 +72,6 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
 
     # --- media -------------------------------------------------------------------------------------------------
 
-    def encode_vision(self, pixel_values_videos: Tensor, video_frames: Sequence[int]) -> list[Tensor]:
-        """Language-model vectors of each picture or clip: one tower call for all frames, one connector call per length.
-
-        A medium of one frame is repeated to `vision.image.repeat` frames after the tower, which equals encoding the
-        same picture that often.
-
-        Shapes: `pixel_values_videos` [sum of video_frames, 3, S, S]; gives one [N_i, D] per medium.
-        Raises: UsageError when the model does not see, or frames and `video_frames` differ.
-        """
-        settings = self.config.vision_settings
-        if settings is None:
-            raise UsageError("this model does not see", remedy="Leave pictures out, or load a model with a vision part")
-        if len(pixel_values_videos) != sum(video_frames) or min(video_frames, default=1) < 1:
-            raise UsageError(f"{len(pixel_values_videos)} frames given, but video_frames {list(video_frames)} sums to "
-                             f"{sum(video_frames)}", where="pixel_values_videos")
-        features = self.vision_tower(pixel_values_videos.to(_dtype_of(self.vision_tower)))
-        clips = [clip.repeat(settings.repeat, 1, 1) if len(clip) == 1 else clip
-                 for clip in features.split(list(video_frames))]
-        cls, encoder = part_of("encoder", settings.encoder)
-        return _connect(self.connector, clips, [cls.grid_of(encoder, len(clip)) for clip in clips])
-
-    def encode_audio(self, input_features: Tensor, audio_frames: Sequence[int]) -> list[Tensor]:
-        """Language-model vectors of each sound.
-
-        Shapes: `input_features` [sum of audio_frames, 128] filter banks in a row; gives one [N_i, D] per sound.
-        Raises: UsageError when the model does not hear, or rows and `audio_frames` differ.
-        """
-        settings = self.config.audio_settings
-        if settings is None:
-            raise UsageError("this model does not hear", remedy="Leave sound out, or load a model with an audio part")
-        if len(input_features) != sum(audio_frames):
-            raise UsageError(f"{len(input_features)} filter-bank rows given, but audio_frames {list(audio_frames)} "
-                             f"sums to {sum(audio_frames)}", where="input_features")
-        banks = list(input_features.to(_dtype_of(self.audio_tower)).split(list(audio_frames)))
-        towered: list[Tensor] = [torch.empty(0)] * len(banks)
-        for group in _by_length(banks):
-            for index, features in zip(group, self.audio_tower(torch.stack([banks[i] for i in group])), strict=True):
-                towered[index] = features
-        cls, encoder = part_of("encoder", settings.encoder)
-        return _connect(self.audio_connector, towered, [cls.grid_of(encoder, len(bank)) for bank in banks])
-
     def embed(self, input_ids: Tensor, mm_token_type_ids: Tensor | None = None, vision: Sequence[Tensor] = (),
               audio: Sequence[Tensor] = ()) -> Tensor:
         """Prompt embeddings: words from the table, media from `encode_vision` and `encode_audio`.
@@ -146,6 +106,8 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         video_frames: Sequence[int] | None = None,
         input_features: Tensor | None = None,
         audio_frames: Sequence[int] | None = None,
+        vision_features: Tensor | None = None,
+        audio_features: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -154,7 +116,9 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
     ) -> CausalLMOutputWithPast:
         """Logits, and the loss when labels are given.
 
-        Give `input_ids` (with `mm_token_type_ids` and media) or `inputs_embeds`, never both. A bool `logits_to_keep`
+        Give `input_ids` (with `mm_token_type_ids` and media) or `inputs_embeds`, never both; media as pixels and filter
+        banks, or as what the towers made of them (`vision_features` in place of `pixel_values_videos`, `audio_features`
+        in place of `input_features`), with the same counts. A bool `logits_to_keep`
         [B,S] computes logits at those positions only, flattened to [n,V]; with labels, pass `shift_labels` [n] of the
         same positions (`fuse.answer_logits` gives both). `num_items_in_batch` is handed on for exact accumulation.
         `packed`: a row holds several samples one after the other, each begins where `position_ids` begin again, and
@@ -166,9 +130,10 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         if (input_ids is None) == (inputs_embeds is None):
             raise UsageError("give input_ids or inputs_embeds, exactly one of them")
         if inputs_embeds is None:
-            vision, audio = self._encode_given(pixel_values_videos, video_frames, input_features, audio_frames)
+            vision, audio = self._encode_given(pixel_values_videos, video_frames, input_features, audio_frames,
+                                               vision_features, audio_features)
             inputs_embeds = self.embed(input_ids, mm_token_type_ids, vision, audio)  # type: ignore[arg-type]
-        elif pixel_values_videos is not None or input_features is not None:
+        elif any(given is not None for given in (pixel_values_videos, input_features, vision_features, audio_features)):
             raise UsageError("media beside inputs_embeds would be ignored", remedy="Lay them in with `embed` first")
         attention_mask, position_ids = _sight(inputs_embeds, attention_mask, position_ids, past_key_values, packed)
         with _kept_positions(self.language_model, logits_to_keep) as keep:
@@ -178,16 +143,6 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
                 # With a cache the library does not look for the borders inside packed rows.
                 use_cache=False if packed else use_cache,
             )
-
-    def _encode_given(self, pixels: Tensor | None, video_frames: Sequence[int] | None, banks: Tensor | None,
-                      audio_frames: Sequence[int] | None) -> tuple[list[Tensor], list[Tensor]]:
-        for tensor, counts, names in ((pixels, video_frames, "pixel_values_videos and video_frames"),
-                                      (banks, audio_frames, "input_features and audio_frames")):
-            if (tensor is None) != (counts is None):
-                raise UsageError(f"give {names} together")
-        vision = self.encode_vision(pixels, video_frames) if pixels is not None and video_frames is not None else []
-        audio = self.encode_audio(banks, audio_frames) if banks is not None and audio_frames is not None else []
-        return vision, audio
 
     # --- what Hugging Face generate needs ----------------------------------------------------------------------
 
@@ -297,32 +252,6 @@ def refuse_incomplete(report: Any, where: str) -> None:
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             raise CheckpointError(f"{len(names)} {said} weights: {', '.join(names[:8])}{more}", where=where,
                                   remedy="The files must belong to this config.json and be complete; fetch them again")
-
-
-def _dtype_of(module: nn.Module) -> torch.dtype:
-    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-
-
-def _by_length(items: Sequence[Tensor]) -> list[list[int]]:
-    groups: dict[int, list[int]] = {}
-    for index, item in enumerate(items):
-        groups.setdefault(len(item), []).append(index)
-    return list(groups.values())
-
-
-def _connect(connector: Any, media: Sequence[Tensor], grids: Sequence[tuple[int, int, int]]) -> list[Tensor]:
-    """Media of equal length share one connector call; every result is checked against the promised count."""
-    out: list[Tensor] = [torch.empty(0)] * len(media)
-    for group in _by_length(media):
-        grid = grids[group[0]]
-        batch = torch.stack([media[i] for i in group]).reshape(len(group), *grid, -1)
-        projected = connector.project(batch.to(_dtype_of(connector))).flatten(1, 3)
-        if projected.shape[1] != connector.n_out(grid):
-            raise UsageError(f"{type(connector).__name__} promised {connector.n_out(grid)} tokens, made "
-                             f"{projected.shape[1]}", where=f"grid {grid}")
-        for index, tokens in zip(group, projected, strict=True):
-            out[index] = tokens
-    return out
 
 
 @contextmanager

@@ -194,7 +194,7 @@ def stored(recipe: Recipe, name: str, folder: Path) -> Clips:
     """The stored features of one of the recipe's sets of clips."""
     chosen = recipe.sets[name]
     if chosen.source == "photos":
-        return Photos(folder / name, recipe.seed, chosen.frames)
+        return Photos(folder / (chosen.over or name), recipe.seed, chosen.frames)
     if chosen.source == "rows":
         over = recipe.sets[chosen.over or ""]
         drawn = Features(folder / (chosen.over or ""), recipe.seed, over.frames, over.plot)

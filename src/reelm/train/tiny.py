@@ -23,7 +23,7 @@ RECIPE = Path("recipes/reelm_tiny.yaml")
 
 def shards_of(recipe: Recipe) -> dict[str, int]:
     """How many shards each stored set has, in the order they are made."""
-    clips = {n: math.ceil(s.clips / SHARD_CLIPS) for n, s in recipe.sets.items() if s.source != "rows"}
+    clips = {n: math.ceil(s.clips / SHARD_CLIPS) for n, s in recipe.sets.items() if s.over is None}
     return clips | {name: math.ceil(t.tracks / SHARD_TRACKS) for name, t in recipe.tracks.items()}
 
 
