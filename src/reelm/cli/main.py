@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models = typer.Typer(help="List, describe, fetch, check and convert models.", no_args_is_help=True)
+models = typer.Typer(help="List, describe, fetch, check, convert and merge models.", no_args_is_help=True)
 records = typer.Typer(help="Check and measure files of training records.", no_args_is_help=True)
 
 
@@ -52,6 +52,7 @@ models.command("pull")(guarded(model.pull))
 models.command("check")(guarded(folders.check))
 models.command("import")(guarded(folders.import_folder))
 models.command("export")(guarded(folders.export_folder))
+models.command("merge")(guarded(folders.merge))
 app.add_typer(models, name="model")
 records.command("check", help=data.CHECK_HELP)(guarded(data.check))
 records.command("stats", help=data.STATS_HELP)(guarded(data.stats))
