@@ -54,6 +54,9 @@ def merge_adapter(state: dict[str, Tensor], tensors: Mapping[str, Tensor], setti
     for name, value in whole.items():
         _replace(state, name, value, settings, where)
     for pair in pairs:
+        if bool(settings.get("use_dora")) != (f"{pair}{_MAGNITUDE}" in plain):
+            raise CheckpointError(f"use_dora is {settings.get('use_dora')!r}, but {pair} has "
+                                  f"{'no' if settings.get('use_dora') else 'a'} magnitude", where=where, remedy=_REMEDY)
         state[f"{pair}.weight"] = _changed(state, plain, pair, scale_of(settings, pair, where))
     return [*whole, *(f"{pair}.weight" for pair in pairs)]
 
