@@ -1,4 +1,4 @@
-"""LoRA, DoRA and QLoRA on a tiny model: what is saved is whole, every reader gives the same logits, bases are checked."""
+"""LoRA, DoRA and QLoRA on a tiny model: saved folders are whole, all readers agree to the logit, bases are checked."""
 
 from __future__ import annotations
 
