@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reelm.data.collate import BESIDE
 from reelm.errors import UsageError
 from reelm.model.fuse import answer_logits
 
@@ -31,8 +32,6 @@ class Loss:
 Objective = Callable[[nn.Module, Batch], Loss]
 #: kind -> what makes the objective from the other fields of a stage's `objective`.
 OBJECTIVES: dict[str, Callable[..., Objective]] = {}
-#: Keys of a batch that tell about it and are no inputs of the model.
-ABOUT = ("ids", "skipped")
 
 
 def objective(kind: str) -> Callable[[Callable[..., Objective]], Callable[..., Objective]]:
@@ -65,7 +64,7 @@ def next_token() -> Objective:
 
     def loss(model: nn.Module, batch: Batch) -> Loss:
         keep, following = answer_logits(batch["labels"])
-        inputs = {name: value for name, value in batch.items() if name not in ("labels", *ABOUT)}
+        inputs = {name: value for name, value in batch.items() if name not in ("labels", *BESIDE)}
         logits = model(**inputs, use_cache=False, logits_to_keep=keep).logits
         return Loss(F.cross_entropy(logits.flatten(0, -2).float(), following, reduction="sum"), len(following))
 
