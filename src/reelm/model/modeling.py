@@ -149,6 +149,7 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        packed: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits, and the loss when labels are given.
@@ -156,6 +157,8 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         Give `input_ids` (with `mm_token_type_ids` and media) or `inputs_embeds`, never both. A bool `logits_to_keep`
         [B,S] computes logits at those positions only, flattened to [n,V]; with labels, pass `shift_labels` [n] of the
         same positions (`fuse.answer_logits` gives both). `num_items_in_batch` is handed on for exact accumulation.
+        `packed`: a row holds several samples one after the other, each begins where `position_ids` begin again, and
+        none sees another.
 
         Shapes: ids, types, labels [B,S]; pixels [sum video_frames,3,S,S]; filter banks [sum audio_frames,128].
         Raises: UsageError on conflicting inputs or counts that differ.
@@ -167,7 +170,12 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
             inputs_embeds = self.embed(input_ids, mm_token_type_ids, vision, audio)  # type: ignore[arg-type]
         elif pixel_values_videos is not None or input_features is not None:
             raise UsageError("media beside inputs_embeds would be ignored", remedy="Lay them in with `embed` first")
-        if attention_mask is None and past_key_values is None:
+        if packed:
+            if position_ids is None or attention_mask is not None or past_key_values is not None:
+                raise UsageError("packed rows go by position_ids alone, without attention_mask or cache",
+                                 remedy="Pass what `data.collate` returned")
+            use_cache = False  # with a cache the library does not look for borders
+        elif attention_mask is None and past_key_values is None:
             # Without a mask the library may take uneven positions for packed sequences and cut attention silently.
             attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
         # With a static cache the library hands over finished masks (4-D, or one per layer type) and positions.

@@ -41,6 +41,8 @@ class Chat(Layout):
 
     `system`: put first when the conversation has no system message. `media_first`: media of a turn stand before its
     text. `newline_without_media`: a first user turn without media begins with a newline, as the official code asks.
+    `media_alone`: a user's turn with media is nothing but its media, no text and no newline; the official pre-training
+    on sound asks so.
 
     Source: VideoLLaMA 2, `mm_infer` and `tokenizer_multimodal_token`; tests/parts/test_chat.py.
     """
@@ -49,12 +51,13 @@ class Chat(Layout):
         system: str | None = None
         media_first: bool = False
         newline_without_media: bool = False
+        media_alone: bool = False
 
     tiny: ClassVar[dict[str, Any]] = {}
     settings: Config
 
     def lay_out(self, tokenizer: Any, turns: Sequence[Turn], *, add_generation_prompt: bool, labels: bool) -> Laid:
-        writer = _Writer(tokenizer, self._completed(turns), self.settings)
+        writer = Writer(tokenizer, self._completed(turns), self.settings)
         ids, kinds = writer.encode(len(writer.messages), add_generation_prompt)
         wanted = [IGNORED] * len(ids)
         if labels:
@@ -71,12 +74,10 @@ class Chat(Layout):
         return list(turns)
 
 
-class _Writer:
+class Writer:
     """One conversation being written: contents with marks in place of media and of dangerous spots."""
 
-    def __init__(self, tokenizer: Any, turns: Sequence[Turn], settings: Chat.Config) -> None:
-        if not getattr(tokenizer, "chat_template", None):
-            raise UsageError("the tokenizer has no chat template", remedy="Set tokenizer.chat_template")
+    def __init__(self, tokenizer: Any, turns: Sequence[Turn], settings: Any) -> None:
         self.tokenizer = tokenizer
         self.cells: list[Cells] = []
         texts = [piece for turn in turns for piece in turn.pieces if isinstance(piece, str)]
@@ -88,12 +89,15 @@ class _Writer:
         self.literals = _literals(tokenizer)
         first_user = next((index for index, turn in enumerate(turns) if turn.role == "user"), -1)
         self.messages = [
-            {"role": turn.role, "content": self._content(turn, settings, index == first_user)}
+            {"role": turn.role, "content": self.content(turn, settings, index == first_user)}
             for index, turn in enumerate(turns)
         ]
 
-    def _content(self, turn: Turn, settings: Chat.Config, first_user: bool) -> str:
+    def content(self, turn: Turn, settings: Any, first_user: bool) -> str:
+        """What a turn says, as the template is given it."""
         pieces = list(turn.pieces)
+        if settings.media_alone and turn.role == "user" and (media := [p for p in pieces if isinstance(p, Cells)]):
+            return "".join(map(self.place, media))
         if settings.media_first:
             pieces.sort(key=lambda piece: isinstance(piece, str))
         if settings.newline_without_media and first_user and all(isinstance(piece, str) for piece in pieces):
@@ -103,12 +107,16 @@ class _Writer:
             if isinstance(piece, str):
                 text += piece
                 continue
-            out += self._fenced(text) + f"{self.mark}:{len(self.cells)}\ue001\n"
+            out += self.fenced(text) + self.place(piece) + "\n"
             text = ""
-            self.cells.append(piece)
-        return out + self._fenced(text)
+        return out + self.fenced(text)
 
-    def _fenced(self, text: str) -> str:
+    def place(self, cells: Cells) -> str:
+        """The mark of the next medium."""
+        self.cells.append(cells)
+        return f"{self.mark}:{len(self.cells) - 1}\ue001"
+
+    def fenced(self, text: str) -> str:
         """The text with a mark inside everything that the tokenizer would read as one of its added tokens."""
         if self.literals is None or not self.literals.search(text):
             return text
@@ -123,6 +131,8 @@ class _Writer:
 
     def render(self, count: int, add_generation_prompt: bool) -> str:
         """The first `count` messages as one string that still holds the marks."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise UsageError("the tokenizer has no chat template", remedy="Set tokenizer.chat_template")
         try:
             return self.tokenizer.apply_chat_template(self.messages[:count], tokenize=False,
                                                       add_generation_prompt=add_generation_prompt)
