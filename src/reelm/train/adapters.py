@@ -107,16 +107,18 @@ def without_adapter(adapted: Any) -> Iterator[None]:
             parameter.requires_grad_(learning[name])
 
 
-def save(adapted: Any, processor: ReelmProcessor, folder: str | Path, base: Base) -> None:
+def save(adapted: Any, processor: ReelmProcessor, folder: str | Path, base: Base,
+         weights: dict[str, torch.Tensor] | None = None) -> None:
     """Writes a whole adapter folder: adapter, connectors, processor, generation defaults, and which base it belongs to.
 
     `base` comes from `reelm.model.adapters.base_of`, once before training. Files are written one after the other: a
-    caller that may be killed writes into a new folder and renames it.
+    caller that may be killed writes into a new folder and renames it. `weights`: the whole state by name, where the
+    model itself holds only a part of it (sharded).
     """
     folder = Path(folder)
     settings = adapted.peft_config[adapted.active_adapter]
     settings.base_model_name_or_path = base.name
-    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    adapted.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, with nothing filled in
     model = adapted.get_base_model()
     model.generation_config.save_pretrained(str(folder))
