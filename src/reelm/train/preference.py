@@ -48,7 +48,7 @@ def reply_logps(model: nn.Module, batch: Batch) -> Tensor:
 
     Both replies of a pair go through the model in one call, each with its media.
 
-    Shapes: `batch` as `data.collate` makes it of P preferences; gives [2,P], the preferred ones first, float32 or wider.
+    Shapes: `batch` as `data.collate` makes it of P preferences; gives [2,P], preferred replies first, float32 or wider.
     Raises: UsageError for a batch that is packed, or no preferences.
     """
     inputs = _both(batch)
