@@ -18,7 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 models = typer.Typer(help="List, describe, fetch, check and convert models.", no_args_is_help=True)
-records = typer.Typer(help="Check and measure files of training records.", no_args_is_help=True)
+records = typer.Typer(help="Check and measure files of training records, put them into shards.", no_args_is_help=True)
 
 
 def _version(asked: bool) -> None:
@@ -55,6 +55,7 @@ models.command("export")(guarded(folders.export_folder))
 app.add_typer(models, name="model")
 records.command("check", help=data.CHECK_HELP)(guarded(data.check))
 records.command("stats", help=data.STATS_HELP)(guarded(data.stats))
+records.command("shard", help=data.SHARD_HELP)(guarded(data.shard))
 app.add_typer(records, name="data")
 
 if __name__ == "__main__":
