@@ -40,10 +40,11 @@ class Task(nn.Module):
         assert self.objective is not None, "a stage sets its objective first"
         loss: Loss = self.objective(self.model, batch)
         total = loss.total
-        for name, parameter in self.named_parameters() if self.touched else ():
+        for name, parameter in self.named_parameters() if self.touched or not total.requires_grad else ():
             # Processes exchange the gradients of a group together, so each weight of it must have one, whether the
-            # batch uses it or not. By name: while the group is gathered, other tensors stand under it.
-            if name in self.touched:
+            # batch uses it or not; and a batch may use none that learns (text, where a connector does).
+            # By name: while a group is gathered, other tensors stand under it.
+            if name in self.touched or (parameter.requires_grad and not self.touched):
                 total = total + 0.0 * parameter.flatten()[0]
         return total, loss.count, dict(loss.told)
 

@@ -43,14 +43,15 @@ class Stage(Closed):
     """One stretch of training.
 
     `learn`: peak rate per part; every other part is frozen. `data`: how many times the samples of each source come in
-    an epoch (0.5: one half of them, then the other), or the name of the only source. Exactly one of `steps` and `epochs`. `batch`: samples per step over all processes;
-    `micro_batch`: samples in one forward pass, so batch / micro_batch passes make a step, dealt out to the processes.
-    `frames`, `fps` or `sampler` replace the model's way of looking, `sound` false leaves the sound track of videos
-    out; a folder written at the end keeps the way of looking. `form`: whole conversations by the `chat` template, of
-    which the assistant's words are learnt, or the official pre-training's `plain` text (pictures) or `bare` media
-    (sound). `max_length`: tokens of a sample; a longer one counts as bad, it is never cut. `pack`: the samples of a
-    pass in one row without padding. `group`: batches among which samples of like length are put together. `explode`: a step whose
-    gradient is so many times the usual one is skipped like one that is not finite.
+    an epoch (0.5: one half of them, then the other), or the name of the only source. Exactly one of `steps` and
+    `epochs`. `batch`: samples per step over all processes; `micro_batch`: samples in one forward pass, so
+    batch / micro_batch passes make a step, dealt out to the processes. `frames`, `fps` or `sampler` replace the
+    model's way of looking, `sound` false leaves the sound track of videos out; a folder written at the end keeps the
+    way of looking. `form`: whole conversations by the `chat` template, of which the assistant's words are learnt, or
+    the official pre-training's `plain` text (pictures) or `bare` media (sound). `max_length`: tokens of a sample; a
+    longer one counts as bad, it is never cut. `pack`: the samples of a pass in one row without padding. `group`:
+    batches among which samples of like length are put together. `explode`: a step whose gradient is so many times the
+    usual one is skipped like one that is not finite.
 
     Units: `warmup` is a share of the steps, `floor` a share of the peak rate.
     """
