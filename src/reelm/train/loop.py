@@ -118,13 +118,13 @@ class Loop:
                 self.log("interrupted", stage=stage.name, step=progress.step)
                 self.log.close()
                 raise KeyboardInterrupt
-        self._finish(stage)
+        self._finish(stage, self.out / stage.name)
 
-    def _finish(self, stage: Stage) -> None:
-        if stage.export and self.export is not None:
+    def _finish(self, stage: Stage, folder: Path) -> None:
+        # A run that was killed while it wrote the folder has left none; one that is there is of these weights.
+        if stage.export and self.export is not None and not self.ranks.told(folder.is_dir()):
             weights = {name: parallel.whole(value) for name, value in self.model.state_dict().items()}
             if self.ranks.first:
-                folder = self.out / stage.name
                 self.export(stage, weights, folder)
                 self.log("exported", stage=stage.name, folder=str(folder))
         self.progress = Progress(at=self.progress.at + 1)

@@ -112,8 +112,8 @@ class Stage(Closed):
 
 
 class Recipe(Closed):
-    """A whole run. `model`: a name or folder as `reelm.load` takes it; `adapters`: settings of the adapters that go
-    on the language model, for stages that let `adapters` learn.
+    """A whole run. `model`: a name or folder as `reelm.load` takes it; `fresh`: connectors of it that begin anew, with
+    random weights; `adapters`: settings of the adapters that go on the language model, see `train.adapters`.
 
     `parallel`: what several processes share: "ddp" the work, "fsdp" the weights too. `keep`: how many states to keep.
     `workers`: processes that read samples. `skip_in_a_row`: so many bad steps one after another stop the run.
@@ -123,6 +123,7 @@ class Recipe(Closed):
     model: str
     seed: int = 42
     sources: dict[str, SourceSettings]
+    fresh: tuple[Literal["connector", "audio_connector"], ...] = ()
     adapters: dict[str, Any] | None = None
     stages: tuple[Stage, ...] = Field(min_length=1)
     parallel: Literal["ddp", "fsdp"] = "ddp"
