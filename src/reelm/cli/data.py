@@ -1,4 +1,4 @@
-"""`reelm data check | stats`: files of training records examined and measured, before training costs anything."""
+"""`reelm data check | stats | shard`: files of training records examined, measured and put into shards."""
 
 from __future__ import annotations
 
@@ -34,8 +34,16 @@ reelm data stats train.jsonl --media clips/
 
 Exit code: 0; records that cannot be read are counted and left out of the rest.
 """
-File = Annotated[Path, typer.Argument(metavar="FILE", help="Records (.jsonl, .json, .csv, .tsv), or a folder of clips "
-                                      "with one CSV file.")]
+SHARD_HELP = """Put records and their media into tar files that training reads without unpacking them.
+
+reelm data shard train.jsonl shards/ --media clips/
+
+The tar files are of the `webdataset` form; an index holds where everything is, with checksums. A stopped run goes on
+after its last whole shard when the command is given again. `data check` and `data stats` read shards too.
+Exit code: 0; 2 the folder holds other shards; 3 a record or medium that cannot be read, or the disk refused.
+"""
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Records (.jsonl, .json, .csv, .tsv), a folder of clips "
+                                      "with one CSV file, or a folder of shards.")]
 Media = Annotated[Path | None, typer.Option(metavar="DIR", help="Names of media count from here; else from the folder "
                                             "of FILE.")]
 ForTokens = Annotated[str | None, typer.Option("--model", "-m", help="Count tokens as this model lays them out.",
@@ -76,8 +84,7 @@ def check(
 
         for found in findings:
             line = f"{file_of(file)}:{found.line}: {found.kind}: {found.said}" + (f" [{found.id}]" if found.id else "")
-            # What a file of others says must neither break the line nor steer the terminal.
-            terminal.out.print("".join(c if c.isprintable() else repr(c)[1:-1] for c in line))
+            terminal.out.print(printable(line))
         terminal.table(("records", "count"), [
             ("in all", f"{tally.records:,}"), ("nothing found", f"{tally.good:,}"),
             *((f"findings: {kind}", f"{count:,}") for kind, count in sorted(tally.wrong.items())),
@@ -108,6 +115,39 @@ def stats(
                                            for key in ("sum", "min", "median", "mean", "max")))
               for name, of in tally.spreads().items())])
     remarks(tally)
+
+
+def shard(
+    file: File,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for the shards.")],
+    media: Media = None,
+    shard_mb: Annotated[int, typer.Option(min=1, help="The most that a shard takes, in 10^6 bytes; a larger sample "
+                                          "gets one of its own.")] = 1000,
+    on_bad: Annotated[str, typer.Option(help="fail: stop at a record that cannot be used; skip: leave it out and "
+                                        "list it.")] = "fail",
+    json: Annotated[bool, typer.Option("--json", help="One object: schema, out, shards, samples, bytes, left_out, "
+                                       "found.")] = False,
+) -> None:
+    """Records into shards; see `SHARD_HELP`."""
+    from reelm.data.records import examined
+    from reelm.data.shards import write
+
+    with Records(file) as progress:
+        made = write(examined(file, media), out, limit_bytes=shard_mb * 10**6, on_bad=on_bad,
+                     step=lambda row: progress.upto(row.read))
+    if json:
+        terminal.as_json({"schema": SCHEMA, "out": str(out)} | asdict(made))
+    else:
+        terminal.table(("what", "count"), [(name.replace("_", " "), f"{count:,}") for name, count in (
+            ("shards", made.shards), ("of them there before", made.found), ("samples", made.samples),
+            ("bytes", made.bytes), ("left out", len(made.left_out)))])
+        for bad in made.left_out:
+            terminal.say(printable(f"left out: line {bad['line']} [{bad['id']}]: {bad['why']}"))
+
+
+def printable(text: str) -> str:
+    """What a file of others says must neither break the line nor steer the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def through(file: Path, media: Path | None, model: str | None) -> tuple[Tally, list[Finding]]:

@@ -94,6 +94,8 @@ class Checker:
             yield "id", f"the id stands on line {first} already"
 
     def _facts(self, clip: Clip) -> Facts:
+        if not isinstance(clip.source, str | Path):
+            return self._open(clip)  # in memory, and gone after this record
         key = (str(clip.source), clip.start_s, clip.end_s)
         if key not in self._opened:
             self._opened[key] = self._open(clip)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from reelm.data.rows import RecordError, Row, file_of, rows
+from reelm.data.rows import RecordError, Row, file_of, is_shards, rows
 from reelm.errors import UsageError
 from reelm.types import Clip, Message, Part
 
@@ -81,11 +81,19 @@ def records(path: str | Path, media: str | Path | None = None) -> Iterator[Recor
 
 
 def examined(path: str | Path, media: str | Path | None = None) -> Iterator[Examined]:
-    """Every record of a file, or what is wrong with it; media are not looked at.
+    """Every record of a file, or what is wrong with it; media are not looked at, but those of shards are compared
+    with their checksums.
 
     Raises: UsageError if there is no such file or no such folder of media.
     """
     file = file_of(path)
+    if is_shards(file):
+        from reelm.data.shards import Shards  # which gives records, so it stands above this module
+
+        if media is not None:
+            raise UsageError("shards hold their media", where=str(file), remedy="Leave the folder of media out")
+        yield from Shards(file).examined()
+        return
     folder = Path(media) if media is not None else file.parent
     if not folder.is_dir():
         raise UsageError("no such folder of media", where=str(folder))

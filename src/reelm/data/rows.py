@@ -15,6 +15,9 @@ from reelm.errors import MediaError, UsageError
 #: Columns of a CSV file; the first three must be there.
 COLUMNS = ("file", "question", "answer", "id", "start_s", "end_s")
 NEEDED = COLUMNS[:3]
+#: The index of a folder of shards, and what its first bytes say it is.
+INDEX = "index.json"
+FORM = "reelm shards"
 _BLANK = re.compile(r"\s*")
 _HALF = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
 _CELL_CHARS = 16 << 20  # Python's csv otherwise refuses a cell above 128 KiB
@@ -40,7 +43,7 @@ class Row:
 
 
 def file_of(path: str | Path) -> Path:
-    """The file that holds the records: the path itself, or the only CSV file of a folder.
+    """The file that holds the records: the path itself, the index of a folder of shards, or a folder's only CSV file.
 
     Raises: UsageError if there is none.
     """
@@ -50,11 +53,22 @@ def file_of(path: str | Path) -> Path:
     if not path.exists():
         raise UsageError("no such file of records", where=str(path), remedy="Name a .jsonl, .json or .csv file, or a "
                          "folder of clips with one CSV file in it")
+    if is_shards(path):
+        return path / INDEX
     tables = sorted(inside for inside in path.iterdir() if inside.suffix.lower() == ".csv")
     if len(tables) != 1:
         raise UsageError(f"the folder holds {len(tables)} CSV files, one is needed", where=str(path),
                          remedy="Name the file itself")
     return tables[0]
+
+
+def is_shards(path: str | Path) -> bool:
+    """Whether this is a folder of shards, or the index of one."""
+    index = Path(path) / INDEX if Path(path).is_dir() else Path(path)
+    if index.name != INDEX or not index.is_file():
+        return False
+    with index.open("rb") as file:
+        return FORM.encode() in file.read(64)
 
 
 def rows(path: str | Path) -> Iterator[Row]:

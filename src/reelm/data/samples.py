@@ -14,10 +14,11 @@ from torch.utils.data import Dataset
 
 from reelm.data.collate import MEDIA, REPLIES, Bad
 from reelm.data.records import Record, examined
-from reelm.data.rows import RecordError, file_of
+from reelm.data.rows import RecordError, file_of, is_shards
+from reelm.data.shards import Shards
 from reelm.errors import BudgetError, ReelmError, UsageError
 from reelm.model.processing import AudioVideo, ReelmProcessor
-from reelm.model.sensing import Choice, Look, Senses
+from reelm.model.sensing import Choice, Senses
 from reelm.parts.layouts.chat import IGNORED
 from reelm.parts.layouts.turns import Cells, Laid, Turn
 from reelm.types import Audio, Clip
@@ -43,7 +44,7 @@ class Samples(Dataset[dict[str, Any] | Bad]):
     A sample that cannot be made raises where `on_bad` is "fail", and is a `Bad` where it is "skip": never another one.
     """
 
-    def __init__(self, records: Sequence[Record], processor: ReelmProcessor, *, form: str = "chat",
+    def __init__(self, records: Sequence[Record] | Shards, processor: ReelmProcessor, *, form: str = "chat",
                  on_bad: Literal["fail", "skip"] = "fail", choice: Choice | None = None, max_tokens: int | None = None,
                  prepare: Prepare | None = None, name: str = "record") -> None:
         if form not in FORMS or on_bad not in ("fail", "skip"):
@@ -57,6 +58,7 @@ class Samples(Dataset[dict[str, Any] | Bad]):
         #: What stood in the file and never became a record; see `read`.
         self.bad: tuple[Bad, ...] = ()
         self._cells: dict[tuple[str, float, float | None], Cells] = {}
+        self._length: dict[int, int] = {}
 
     @classmethod
     def read(cls, path: str | Path, processor: ReelmProcessor, *, media: str | Path | None = None,
@@ -66,6 +68,10 @@ class Samples(Dataset[dict[str, Any] | Bad]):
         Raises: RecordError at the first row that is no record, unless `on_bad` is "skip": it is then listed in `bad`.
         """
         file = file_of(path)
+        if is_shards(file):
+            if media is not None:
+                raise UsageError("shards hold their media", where=str(file), remedy="Leave the folder of media out")
+            return cls(Shards(file), processor, **settings)
         found, bad = [], []
         for one in examined(file, media):
             if one.record is not None:
@@ -91,16 +97,18 @@ class Samples(Dataset[dict[str, Any] | Bad]):
     def length(self, at: int) -> int:
         """Tokens of sample `at`, of a preference's longer reply; 0 for a bad one where they are skipped.
 
-        Cost: each file is opened once; a sound is decoded only where its own length decides and its header does not
-        settle it.
+        Cost: the first call opens each file once; a sound is decoded only where its own length decides and its header
+        does not settle it.
         """
-        try:
-            record = self.records[at]
-            laid = self._laid(record, [self._counted(clip) for clip in record.clips])
-            return max(len(one.ids) for one in laid.values())
-        except ReelmError as error:
-            self._refused(at, error)
-            return 0
+        if at not in self._length:
+            try:
+                record = self.records[at]
+                laid = self._laid(record, [self._counted(clip) for clip in record.clips])
+                self._length[at] = max(len(one.ids) for one in laid.values())
+            except ReelmError as error:
+                self._refused(at, error)
+                self._length[at] = 0
+        return self._length[at]
 
     @property
     def lengths(self) -> LengthsOf:
@@ -168,17 +176,16 @@ class Samples(Dataset[dict[str, Any] | Bad]):
 
     def _counted(self, clip: Clip) -> Cells:
         """The cells of a medium before it is decoded, exact."""
-        key = (str(clip.source), clip.start_s, clip.end_s)
-        if key not in self._cells:
-            with ExitStack() as stack:
-                look = self._senses.look(clip, self.choice, stack)
-                self._cells[key] = Cells(**self.processor.counts(self._sure(look)))
-        return self._cells[key]
-
-    def _sure(self, look: Look) -> Any:
-        if self._senses.counts_exactly(look):
-            return look.sketch
-        return self._senses.take_in(look)[0]
+        key = (str(clip.source), clip.start_s, clip.end_s) if isinstance(clip.source, str | Path) else None
+        if key is not None and key in self._cells:
+            return self._cells[key]
+        with ExitStack() as stack:
+            look = self._senses.look(clip, self.choice, stack)
+            sure = look.sketch if self._senses.counts_exactly(look) else self._senses.take_in(look)[0]
+            cells = Cells(**self.processor.counts(sure))
+        if key is not None:
+            self._cells[key] = cells  # many records ask about one file
+        return cells
 
     def _cells_of(self, made: Mapping[str, Any]) -> Cells:
         frames, rows = (sum(map(int, made.get(name, ()))) for name in ("video_frames", "audio_frames"))
@@ -186,12 +193,14 @@ class Samples(Dataset[dict[str, Any] | Bad]):
                      prod(self.processor.audio_grid(rows)) if rows else 0)
 
     def _refused(self, at: int, error: ReelmError) -> Bad:
-        record = self.records[at]
-        where = f"{self.name}:{record.line}"
+        if isinstance(self.records, Shards):
+            id, where = self.records.told(at)
+        else:
+            id, where = self.records[at].id, f"{self.name}:{self.records[at].line}"
         if self.on_bad == "fail":
             inside = f"{error.where}: " if error.where else ""
-            raise type(error)(f"{inside}{error.what}", where=f"{where} [{record.id}]", remedy=error.remedy) from error
-        return Bad(at, record.id, where, str(error), type(error).__name__)
+            raise type(error)(f"{inside}{error.what}", where=f"{where} [{id}]", remedy=error.remedy) from error
+        return Bad(at, id, where, str(error), type(error).__name__)
 
 
 class LengthsOf:

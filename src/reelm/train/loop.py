@@ -30,7 +30,7 @@ from reelm.train import learning, objectives, parallel
 from reelm.train.checkpoint import Checkpoints
 from reelm.train.disk import Disk
 from reelm.train.parallel import Ranks, Task
-from reelm.train.progress import Log, Watch, plot
+from reelm.train.progress import Log, Watch
 from reelm.train.recipe import Recipe, Stage
 from reelm.train.source import Mix
 
@@ -118,17 +118,15 @@ class Loop:
                 self.log("interrupted", stage=stage.name, step=progress.step)
                 self.log.close()
                 raise KeyboardInterrupt
-        self._finish(stage)
+        self._finish(stage, self.out / stage.name)
 
-    def _finish(self, stage: Stage) -> None:
-        if stage.export and self.export is not None:
+    def _finish(self, stage: Stage, folder: Path) -> None:
+        # A run that was killed while it wrote the folder has left none; one that is there is of these weights.
+        if stage.export and self.export is not None and not self.ranks.told(folder.is_dir()):
             weights = {name: parallel.whole(value) for name, value in self.model.state_dict().items()}
             if self.ranks.first:
-                folder = self.out / stage.name
                 self.export(stage, weights, folder)
                 self.log("exported", stage=stage.name, folder=str(folder))
-        if self.ranks.first and plot(self.out) is None:
-            self.log("note", text="matplotlib is not installed: there is no picture of the losses")
         self.progress = Progress(at=self.progress.at + 1)
         self.moments = {}
 
@@ -173,7 +171,6 @@ class Loop:
                     "moments.safetensors": partial(save_file, moments),
                     "progress.json": json.dumps(told, indent=1).encode()})
                 self.log("saved", stage=stage.name, step=self.progress.step, state=place.name)
-                plot(self.out)
             except CheckpointError as error:
                 said = error.what, error.where, error.remedy
         if failed := self.ranks.told(said):

@@ -7,6 +7,7 @@ step. `fsdp`: the weights, gradients and moments are divided among them too (PyT
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
@@ -27,25 +28,42 @@ Kind = Literal["ddp", "fsdp"]
 
 class Task(nn.Module):
     """An objective on a model as one module: whatever the objective does with the model happens inside `forward`,
-    where the wrappers of PyTorch expect it."""
+    where the wrappers of PyTorch expect it.
+
+    `touched`: names of weights that take part in every pass, times 0, whether the batch uses them or not. Processes
+    that share weights exchange them, and their gradients, group by group and in step; one whose batch has no medium
+    must not leave out what another does.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.objective: Objective | None = None
         self.touched: frozenset[str] = frozenset()
+        self._entered = False
 
     def forward(self, batch: Batch) -> tuple[Tensor, float, dict[str, float]]:
         """The sum of the losses, how many there are, and what else is told."""
         assert self.objective is not None, "a stage sets its objective first"
+        self._entered = False
         loss: Loss = self.objective(self.model, batch)
         total = loss.total
-        for name, parameter in self.named_parameters() if self.touched else ():
-            # Processes exchange the gradients of a group together, so each weight of it must have one, whether the
-            # batch uses it or not. By name: while the group is gathered, other tensors stand under it.
-            if name in self.touched:
-                total = total + 0.0 * parameter.flatten()[0]
+        if (self.touched and not self._entered) or not total.requires_grad:
+            total = total + self._nothing()
         return total, loss.count, dict(loss.told)
+
+    def enter(self, layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Before the first decoder layer, where the backward pass through all of them ends: 0 is added."""
+        if not self.touched:
+            return None
+        self._entered = True
+        return (args[0] + self._nothing().to(args[0].dtype), *args[1:])
+
+    def _nothing(self) -> Tensor:
+        # By name: while a group is gathered, other tensors than the divided ones stand under it.
+        used = [one.flatten()[0] for name, one in self.named_parameters()
+                if (name in self.touched if self.touched else one.requires_grad)]
+        return 0.0 * torch.stack([one.float() for one in used]).sum()
 
 
 class Ranks:
@@ -92,8 +110,12 @@ class Ranks:
         if self.count == 1 or self.kind != "fsdp":
             return
         mesh = init_device_mesh(self.device.type, (self.count,))
-        for module in _decoder_layers(task.model):
+        layers = _decoder_layers(task.model)
+        for module in layers:
             fully_shard(module, mesh=mesh)
+        if layers:
+            # Ahead of the wrapper's own hook, which hangs the exchange of gradients on inputs that ask for one.
+            layers[0].register_forward_pre_hook(task.enter, prepend=True)
         fully_shard(task, mesh=mesh)
         whole = [name for name, one in task.named_parameters() if not isinstance(one, DTensor)]
         groups = sum(isinstance(module, FSDPModule) for module in task.modules())
@@ -112,7 +134,9 @@ class Ranks:
                                      if one.requires_grad and id(one) not in inside)
             return task
         # A stage may open weights that a batch does not use: a connector where no sample has a medium.
-        return DistributedDataParallel(task, find_unused_parameters=True, broadcast_buffers=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the newer name of this setting is not in older releases
+            return DistributedDataParallel(task, find_unused_parameters=True, broadcast_buffers=False)
 
     @contextmanager
     def accumulating(self, module: nn.Module, last: bool) -> Iterator[None]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-Event = Mapping[str, Any]
+Event = dict[str, Any]
 #: Gets every event as it is logged.
 Watch = Callable[[Event], None]
 LOG = "log.jsonl"

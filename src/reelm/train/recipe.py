@@ -43,14 +43,15 @@ class Stage(Closed):
     """One stretch of training.
 
     `learn`: peak rate per part; every other part is frozen. `data`: how many times the samples of each source come in
-    an epoch (0.5: one half of them, then the other), or the name of the only source. Exactly one of `steps` and `epochs`. `batch`: samples per step over all processes;
-    `micro_batch`: samples in one forward pass, so batch / micro_batch passes make a step, dealt out to the processes.
-    `frames`, `fps` or `sampler` replace the model's way of looking, `sound` false leaves the sound track of videos
-    out; a folder written at the end keeps the way of looking. `form`: whole conversations by the `chat` template, of
-    which the assistant's words are learnt, or the official pre-training's `plain` text (pictures) or `bare` media
-    (sound). `max_length`: tokens of a sample; a longer one counts as bad, it is never cut. `pack`: the samples of a
-    pass in one row without padding. `group`: batches among which samples of like length are put together. `explode`: a step whose
-    gradient is so many times the usual one is skipped like one that is not finite.
+    an epoch (0.5: one half of them, then the other), or the name of the only source. Exactly one of `steps` and
+    `epochs`. `batch`: samples per step over all processes; `micro_batch`: samples in one forward pass, so
+    batch / micro_batch passes make a step, dealt out to the processes. `frames`, `fps` or `sampler` replace the
+    model's way of looking, `sound` false leaves the sound track of videos out; a folder written at the end keeps the
+    way of looking. `form`: whole conversations by the `chat` template, of which the assistant's words are learnt, or
+    the official pre-training's `plain` text (pictures) or `bare` media (sound). `max_length`: tokens of a sample; a
+    longer one counts as bad, it is never cut. `pack`: the samples of a pass in one row without padding. `group`:
+    batches among which samples of like length are put together. `explode`: a step whose gradient is so many times the
+    usual one is skipped like one that is not finite.
 
     Units: `warmup` is a share of the steps, `floor` a share of the peak rate.
     """
@@ -111,8 +112,8 @@ class Stage(Closed):
 
 
 class Recipe(Closed):
-    """A whole run. `model`: a name or folder as `reelm.load` takes it; `adapters`: settings of the adapters that go
-    on the language model, for stages that let `adapters` learn.
+    """A whole run. `model`: a name or folder as `reelm.load` takes it; `fresh`: connectors of it that begin anew, with
+    random weights; `adapters`: settings of the adapters that go on the language model, see `train.adapters`.
 
     `parallel`: what several processes share: "ddp" the work, "fsdp" the weights too. `keep`: how many states to keep.
     `workers`: processes that read samples. `skip_in_a_row`: so many bad steps one after another stop the run.
@@ -122,6 +123,7 @@ class Recipe(Closed):
     model: str
     seed: int = 42
     sources: dict[str, SourceSettings]
+    fresh: tuple[Literal["connector", "audio_connector"], ...] = ()
     adapters: dict[str, Any] | None = None
     stages: tuple[Stage, ...] = Field(min_length=1)
     parallel: Literal["ddp", "fsdp"] = "ddp"
