@@ -41,9 +41,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(place: Path, out: Path, records: str, kind: str = "lora", **stage: Any) -> Done:
+def train(place: Path, out: Path, records: str, kind: str = "lora", bits: int | None = None, **stage: Any) -> Done:
     """`reelm train` with a small recipe."""
-    recipe = {"name": "tiny", "model": str(place / "base"), "adapters": {"kind": kind, "r": 4, "alpha": 8},
+    recipe = {"name": "tiny", "model": str(place / "base"),
+              "adapters": {"kind": kind, "r": 4, "alpha": 8, "bits": bits},
               "sources": {"clips": {"records": str(place / f"{records}.jsonl")}},
               "stages": [{"name": "tune", "learn": {"adapters": 0.01, "connector": 0.003}, "data": "clips",
                           "steps": 6, "batch": 3, "micro_batch": 3, "warmup": 0, "explode": None, **stage}]}
@@ -84,6 +85,13 @@ def test_an_adapter_learns_what_is_said_about_the_clips(place: Path, tmp_path: P
     assert steps[-1]["loss"] < 0.8 * steps[0]["loss"] and steps[0]["tokens"] > 0
     agree(place, tmp_path / "run" / "tune")
     print(f"\n| {kind} | loss {steps[0]['loss']:.3f} -> {steps[-1]['loss']:.3f} in {len(steps)} steps |")
+
+
+def test_an_adapter_learns_on_four_bits(place: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="pip install reelm[bits]")
+    steps = trained(place, tmp_path / "run", "talk", bits=4, steps=3)
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    agree(place, tmp_path / "run" / "tune")
 
 
 def test_preferences_draw_the_replies_apart(place: Path, tmp_path: Path) -> None:
