@@ -1,4 +1,4 @@
-"""The order of samples: every epoch has each of them once, and a stopped run goes on exactly, with any number of ranks."""
+"""The order of samples: every epoch has each of them once; a stopped run goes on exactly, with any number of ranks."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def padded_share(batches: list[list[int]], lengths: np.ndarray) -> float:
 def test_grouping_leaves_little_padding_and_does_not_sort_the_epoch() -> None:
     alone, grouped, more = (one_epoch(GlobalBatches(LENGTHS, 16, 0, group=group)) for group in (1, 8, 32))
     shares = [padded_share(batches, LENGTHS) for batches in (alone, grouped, more)]
-    print(f"\npadding of batches of 16: {shares[0]:.1%} in random order, {shares[1]:.1%} grouped in windows of 8 batches, "
-          f"{shares[2]:.1%} of 32")
+    print(f"\npadding of batches of 16: {shares[0]:.1%} in random order, {shares[1]:.1%} grouped in windows of 8 "
+          f"batches, {shares[2]:.1%} of 32")
     assert shares[0] > 0.5 and shares[1] < 0.25 and shares[2] < 0.12
     means = [float(LENGTHS[batch].mean()) for batch in grouped]
     assert abs(float(np.corrcoef(means, np.arange(len(means)))[0, 1])) < 0.3
