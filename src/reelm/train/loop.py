@@ -269,19 +269,16 @@ class _Stepper:
             self.good = batch
             at = loop.ranks.rank + number * loop.ranks.count
             torch.manual_seed(draw(loop.recipe.seed, loop.progress.at, loop.progress.step, at))
-            moved = {key: value.to(loop.ranks.device, non_blocking=True) if isinstance(value, Tensor) else value
-                     for key, value in batch.items()}
             with loop.ranks.accumulating(self.module, last=number == len(batches) - 1):
                 with torch.autocast(loop.ranks.device.type, torch.bfloat16, enabled=stage.dtype == "bfloat16"):
-                    total, count, told = self.module(moved)
+                    total, count, told = self.module(objectives.moved(batch, loop.ranks.device))
                 (total * weight).backward()
             value = float(total.detach()) * weight
             if not math.isfinite(value):
                 suspects += batch["ids"]
-            mask = moved.get("attention_mask")
             here = {"total": value, "count": count * weight, "samples": len(batch["ids"]) * weight,
-                    "tokens": float(mask.shape[0] * mask.shape[-1] if mask.dim() > 2 else mask.sum()) * weight
-                    if isinstance(mask, Tensor) else 0.0, **{name: one * weight for name, one in told.items()}}
+                    "tokens": objectives.tokens_of(batch) * weight,
+                    **{name: one * weight for name, one in told.items()}}
             for name, one in here.items():
                 sums[name] = sums.get(name, 0.0) + one
         return sums, suspects

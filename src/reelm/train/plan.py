@@ -91,9 +91,8 @@ def _stage(made: Trainee, stage: Stage, at: int, device: torch.device) -> StageP
     steps = mix.steps()
     kept = sum(one.numel() for _, one in learning.named(made.whole, made.recipe.stages[:at + 1]))
     whole = sum(one.numel() for one in made.whole.parameters()) * made.dtype.itemsize
-    ids: Any = batch.get("input_ids")
     return StagePlan(
-        stage.name, steps, mix.epoch, stage.batch, stage.passes, rows, ids.numel() if isinstance(ids, Tensor) else 0,
+        stage.name, steps, mix.epoch, stage.batch, stage.passes, rows, int(objectives.tokens_of(batch)),
         {"weights": sum(one.nbytes for one in made.whole.parameters()), "learning": learns * (PER_WEIGHT - 4),
          "pass": held}, kept * 4 + learns * 8, _export_bytes(made.recipe, stage, rows, whole, made.dtype.itemsize),
         seconds * steps * stage.passes, read_s)
@@ -116,12 +115,11 @@ def _measured(made: Trainee, stage: Stage, batch: dict[str, Any], device: torch.
     """(seconds, bytes held for the gradient) of one pass; the faster of two, since the first also warms up."""
     task = Task(made.whole)
     task.objective = objectives.build(stage.objective)
-    moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
     best, held = float("inf"), 0
     for _ in range(2):
         began = perf_counter()
         with _counting() as sizes, torch.autocast(device.type, torch.bfloat16, enabled=stage.dtype == "bfloat16"):
-            total, _, _ = task(moved)
+            total, _, _ = task(objectives.moved(batch, device))
         weights = {one.untyped_storage().data_ptr() for one in made.whole.parameters()}
         total.backward()
         best = min(best, perf_counter() - began)
