@@ -55,8 +55,8 @@ class Progress:
 class Loop:
     """A recipe carried out on a model, with its states, log and results in the folder `out`.
 
-    `sources` gives the samples of a stage. `watch` gets every event of the log. `export` writes what a stage has made.
-    The model is changed in place; its learning parts should be float32.
+    `sources` gives the samples of a stage, whose parts are open by then. `watch` gets every event of the log. `export`
+    writes what a stage has made. The model is changed in place; its learning parts should be float32.
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe, sources: Callable[[Stage], Mix], out: Path, *,
@@ -97,9 +97,9 @@ class Loop:
     def _stage(self, stage: Stage) -> None:
         """One stage from where it stands to its end, and what it has made written."""
         ranks, progress = self.ranks, self.progress
+        groups = learning.open_parts(self.task.model, stage)
         mix, mine = self.sources(stage), ranks.share(stage.passes)
         steps = mix.steps()
-        groups = learning.open_parts(self.task.model, stage)
         self.task.objective = objectives.build(stage.objective)
         optimizer = torch.optim.AdamW(groups, lr=0.0, betas=stage.betas)
         self._restore_moments(optimizer)
