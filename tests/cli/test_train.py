@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from house.command import environment, heeds_ctrl_c, reelm
+from house.test_readme import blocks
 from house.tree import ROOT
 from model.films import pictures, tone
 from reelm.media import write_video
@@ -52,9 +53,23 @@ def test_clips_of_ones_own_become_a_model_that_answers(folder: Path) -> None:
     asked = reelm("ask", "-m", "run/finetune", "0.mp4", "What is it?", "--max-tokens", "3", cwd=folder)
     assert asked.returncode == 0 and asked.stdout, asked.stderr
     with Image.open(folder / "run" / "loss.png") as picture:
-        assert picture.size[0] > 500 and len(set(picture.convert("L").getdata())) > 20
+        assert picture.size[0] > 500 and len(picture.convert("L").getcolors()) > 20
     code, _, err = train(folder, "--out", "run", "--set", "stages.finetune.epochs=4")
     assert code == 4 and "stages.finetune.learn" in err  # another recipe in the same folder
+
+
+def test_the_readme_shows_the_command_that_was_just_run() -> None:
+    shown = (ROOT / "README.md").read_text("utf-8")
+    assert "    reelm train recipes/finetune.yaml --data clips.csv --model reelm-tiny --out run\n" in shown
+    assert "    reelm ask -m run/finetune clip.mp4" in shown
+
+
+def test_the_python_of_the_document_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (code,) = blocks((ROOT / "docs" / "training.md").read_text("utf-8"), "python")
+    monkeypatch.chdir(folder)
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    exec(compile(code, "docs/training.md", "exec"), {"out": tmp_path})
+    assert (tmp_path / "finetune" / "adapter_config.json").is_file()
 
 
 def test_a_whole_model_comes_out_where_there_are_no_adapters(folder: Path) -> None:

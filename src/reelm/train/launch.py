@@ -22,6 +22,7 @@ from reelm.model.export import save_native
 from reelm.model.hub import locate
 from reelm.model.processing import ReelmProcessor
 from reelm.model.sensing import Choice
+from reelm.model.tiny import without_bars
 from reelm.train import adapters
 from reelm.train.learning import part_of
 from reelm.train.loop import Loop
@@ -87,7 +88,8 @@ class Trainee:
             config = self.model.config
             before, config.vision = config.vision, processor.vision
             try:
-                save_native(self.model, processor, new, state)
+                with without_bars():
+                    save_native(self.model, processor, new, state)
             finally:
                 config.vision = before
         shutil.rmtree(folder, ignore_errors=True)
