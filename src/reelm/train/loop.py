@@ -32,7 +32,7 @@ from reelm.train.disk import Disk
 from reelm.train.parallel import Ranks, Task
 from reelm.train.progress import Log, Watch
 from reelm.train.recipe import Recipe, Stage
-from reelm.train.source import Mix
+from reelm.train.source import Mix, Source
 
 #: Of so many good steps before it a gradient's usual length is taken, and not before there are so many.
 RECENT, ENOUGH = 50, 10
@@ -107,7 +107,7 @@ class Loop:
         self.log("stage", stage=stage.name, step=progress.step, steps=steps, samples=mix.epoch,
                  parts=[vars(row) for row in rows])
         self._tell_left_out([{"bad": getattr(mix.source, "bad", ()), "notes": ()}] if ranks.first else [], stage)
-        stepper = _Stepper(self, stage, ranks.wrap(self.task), optimizer)
+        stepper = _Stepper(self, stage, mix.source, ranks.wrap(self.task), optimizer)
         batches, order = iter(self._loader(mix, mine)), mix.order(0)
         while progress.step < steps:
             stepper.step([next(batches) for _ in mine], steps, order.after(progress.consumed))
@@ -218,8 +218,9 @@ class Loop:
 class _Stepper:
     """Makes the steps of one stage."""
 
-    def __init__(self, loop: Loop, stage: Stage, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.loop, self.stage, self.module, self.optimizer = loop, stage, module, optimizer
+    def __init__(self, loop: Loop, stage: Stage, source: Source, module: nn.Module,
+                 optimizer: torch.optim.Optimizer) -> None:
+        self.loop, self.stage, self.source, self.module, self.optimizer = loop, stage, source, module, optimizer
         self.learning = [one for group in optimizer.param_groups for one in group["params"]]
         self.good: dict[str, Any] | None = None
 
@@ -284,9 +285,14 @@ class _Stepper:
         return sums, suspects
 
     def _stand_in(self) -> dict[str, Any]:
+        """A batch to keep the processes in step with: the last one of this process, or any that can be made."""
+        whole = range(len(self.source)) if self.good is None else ()
+        for batch in (self.source.collate([self.source[index]]) for index in whole):
+            if batch["ids"]:
+                self.good = batch
+                break
         if self.good is None:
-            raise PolicyError("every sample of the first pass is bad, and there is nothing yet to keep the processes "
-                              "in step with", where=f"stage {self.stage.name}",
+            raise PolicyError("not one sample can be read", where=f"stage {self.stage.name}",
                               remedy="`reelm data check` lists what is wrong with the records")
         return self.good
 
