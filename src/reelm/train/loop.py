@@ -110,7 +110,9 @@ class Loop:
         stepper = _Stepper(self, stage, mix.source, ranks.wrap(self.task), optimizer)
         batches, order = iter(self._loader(mix, mine)), mix.order(0)
         while progress.step < steps:
-            stepper.step([next(batches) for _ in mine], steps, order.after(progress.consumed))
+            began = perf_counter()
+            read = [next(batches) for _ in mine]
+            stepper.step(read, steps, order.after(progress.consumed), began)
             stopping = self._stopping()
             if progress.step % stage.save_every == 0 or progress.step == steps or stopping:
                 self._save(stage, optimizer)
@@ -224,10 +226,13 @@ class _Stepper:
         self.learning = [one for group in optimizer.param_groups for one in group["params"]]
         self.good: dict[str, Any] | None = None
 
-    def step(self, batches: Sequence[dict[str, Any]], steps: int, consumed: int) -> None:
-        """One step on this process' share of a batch: weights changed, or the step skipped and said why."""
+    def step(self, batches: Sequence[dict[str, Any]], steps: int, consumed: int, began: float) -> None:
+        """One step on this process' share of a batch: weights changed, or the step skipped and said why.
+
+        `began`: when reading the batch began; the rates that are told count from there.
+        """
         loop, stage, progress = self.loop, self.stage, self.loop.progress
-        began = perf_counter()
+        read_s = perf_counter() - began
         share = rate_share(progress.step, steps, stage)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
@@ -249,7 +254,7 @@ class _Stepper:
         loop.log("step", stage=stage.name, step=progress.step, steps=steps, loss=loss, norm=norm,
                  rates={group["part"]: group["lr"] for group in self.optimizer.param_groups}, items=count,
                  tokens=int(tokens), samples=int(samples), consumed=progress.consumed, seconds=seconds,
-                 tokens_per_s=tokens / seconds, samples_per_s=samples / seconds,
+                 read_s=read_s, tokens_per_s=tokens / seconds, samples_per_s=samples / seconds,
                  **{name: value / count for name, value in zip(names, told, strict=True) if count})
         loop._tell_left_out(batches, stage)
         if fault is not None:
