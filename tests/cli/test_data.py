@@ -145,6 +145,14 @@ def test_stats_measure_what_can_be_read(folder: Path) -> None:
     assert "the key 'source' has no meaning here and is not used (1 records)" in table.stderr
 
 
+def test_stats_draw_a_plot_and_refuse_another_kind_at_once(folder: Path) -> None:
+    write(folder, *GOOD)
+    done = reelm("data", "stats", "train.jsonl", "--media", "clips", "--plot", "train.svg", "--json", cwd=folder)
+    assert done.returncode == 0 and "drawn: train.svg" in done.stderr and json.loads(done.stdout)["records"] == 4
+    assert "train.jsonl: 4 records" in (folder / "train.svg").read_text("utf-8")
+    assert reelm("data", "stats", "absent.jsonl", "--plot", "train.gif", cwd=folder).returncode == 2
+
+
 def test_a_file_is_opened_once_however_many_records_name_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from reelm import media
 
@@ -187,11 +195,15 @@ def test_the_forms_that_the_document_shows_are_read_as_it_says(folder: Path) -> 
 
 def test_the_python_and_the_kinds_of_findings_of_the_document_are_real(folder: Path, monkeypatch: pytest.MonkeyPatch,
                                                                        capsys: pytest.CaptureFixture[str]) -> None:
-    write(folder, *GOOD)
+    write(folder, *GOOD[:3])
     monkeypatch.chdir(folder)
-    (code,) = blocks(DOCUMENT, "python")
-    exec(compile(code, "docs/data.md", "exec"), {})
-    assert len(capsys.readouterr().out.splitlines()) == len(GOOD)
-    source = "".join((ROOT / "src" / "reelm" / "data" / name).read_text("utf-8") for name in ("check.py", "records.py"))
-    kinds = [line.split("`")[1] for line in DOCUMENT.splitlines() if line.startswith("| `")]
-    assert len(kinds) == 15 and all(f'"{kind}"' in source for kind in kinds)
+    names: dict[str, Any] = {}
+    for code in (shown := blocks(DOCUMENT, "python")):
+        exec(compile(code, "docs/data.md", "exec"), names)
+    assert len(shown) == 3 and names["loss"].isfinite() and "vision_features" in names["sample"]
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    source = "".join((ROOT / "src" / "reelm" / "data" / name).read_text("utf-8")
+                     for name in ("check.py", "records.py", "shards.py"))
+    (table,) = (part for part in DOCUMENT.split("\n\n") if part.startswith("| kind |"))
+    kinds = [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert len(kinds) == 16 and all(f'"{kind}"' in source for kind in kinds)

@@ -24,7 +24,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Curves of one process, and of two gloo processes under torchrun."""
     out = tmp_path_factory.mktemp("ranks")
     toy_loop(out / "one").run()
-    toy_loop(out / "one-bad", toy_recipe(STAGES[0]), Points(bad=(3, 4, 5), poison=(7,))).run()
+    toy_loop(out / "one-bad", toy_recipe({**STAGES[0], "micro_batch": 1}), Points(bad=(3, 4, 5), poison=(7,))).run()
+    toy_loop(out / "one-few", toy_recipe({**STAGES[0], "micro_batch": 1}), Points(6)).run()
     for kind in KINDS:
         toy_loop(out / f"{kind}-goes-on", toy_recipe(parallel=kind)).run(until="first")
     script = Path(__file__).with_name("two_ranks.py")
@@ -58,6 +59,12 @@ def test_bad_samples_and_bad_steps_are_the_same_for_two_processes(kind: str, run
 
     assert told(runs / "one-bad") == told(runs / f"{kind}-bad") != []
     assert apart(runs / "one-bad", runs / f"{kind}-bad") <= 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_process_without_a_sample_keeps_in_step(kind: str, runs: Path) -> None:
+    # Three samples in four passes: the first process has none in its first pass.
+    assert apart(runs / "one-few", runs / f"{kind}-few") <= 1e-6
 
 
 def test_passes_that_cannot_be_dealt_out_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

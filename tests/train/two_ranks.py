@@ -25,8 +25,10 @@ def main(out: Path) -> None:
         loop.run()
         toy_loop(out / f"{kind}-begun", told, ranks=Ranks(kind)).run(until="first")
         toy_loop(out / f"{kind}-goes-on", told, ranks=Ranks(kind)).run()
-        toy_loop(out / f"{kind}-bad", toy_recipe(STAGES[0], parallel=kind), Points(bad=(3, 4, 5), poison=(7,)),
+        single = {**STAGES[0], "micro_batch": 1}
+        toy_loop(out / f"{kind}-bad", toy_recipe(single, parallel=kind), Points(bad=(3, 4, 5), poison=(7,)),
                  ranks=Ranks(kind)).run()
+        toy_loop(out / f"{kind}-few", toy_recipe(single, parallel=kind), Points(6), ranks=Ranks(kind)).run()
 
 
 if __name__ == "__main__":

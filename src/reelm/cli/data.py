@@ -30,7 +30,7 @@ Exit code: 0 nothing found, 3 something found; 2, 4 before any work.
 """
 STATS_HELP = """Measure a file of records: turns, words, media by kind, seconds of them; with a model, tokens.
 
-reelm data stats train.jsonl --media clips/
+reelm data stats train.jsonl --media clips/ --plot train.png
 
 Exit code: 0; records that cannot be read are counted and left out of the rest.
 """
@@ -101,9 +101,17 @@ def stats(
     model: ForTokens = None,
     json: Annotated[bool, typer.Option("--json", help="One object: schema, file, records, good, found, media, unused, "
                                        "spreads.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the spreads as well (.png, .svg, .pdf).")
+                    ] = None,
 ) -> None:
     """Counts and spreads; see `STATS_HELP`."""
+    if plot is not None:
+        from reelm.data import plots
+
+        plots.ready(plot)
     tally, _ = through(file, media, model)
+    if plot is not None:
+        terminal.say(f"drawn: {plots.draw(tally, plot, f'{file.name}: {tally.records:,} records')}")
     if json:
         terminal.as_json(totals(file, tally))
     else:

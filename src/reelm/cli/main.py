@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reelm.cli import ask, caption, chat, data, demo, doctor, failures, folders, model, parts, train
+from reelm.cli import ask, caption, chat, convert, data, demo, doctor, failures, folders, model, parts, train
 from reelm.cli.failures import guarded
 
 app = typer.Typer(
@@ -18,7 +18,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 models = typer.Typer(help="List, describe, fetch, check, convert and merge models.", no_args_is_help=True)
-records = typer.Typer(help="Check and measure files of training records, put them into shards.", no_args_is_help=True)
+records = typer.Typer(help="Make, check and measure files of training records; put them into shards.",
+                      no_args_is_help=True)
 
 
 def _version(asked: bool) -> None:
@@ -57,6 +58,7 @@ models.command("merge")(guarded(folders.merge))
 app.add_typer(models, name="model")
 records.command("check", help=data.CHECK_HELP)(guarded(data.check))
 records.command("stats", help=data.STATS_HELP)(guarded(data.stats))
+records.command("convert", help=convert.HELP)(guarded(convert.convert))
 records.command("shard", help=data.SHARD_HELP)(guarded(data.shard))
 app.add_typer(records, name="data")
 

@@ -30,7 +30,12 @@ def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def _permutation(count: int, *key: int) -> np.ndarray:
-    return np.random.default_rng(key).permutation(count)
+    # Of numpy's random numbers only the raw ones stay the same from release to release. Each number stands in the low
+    # bits below random ones, so no two are equal and any way of sorting gives the same.
+    bits = np.uint64(max(count - 1, 1).bit_length())
+    raw = np.random.Philox(np.random.SeedSequence(key)).random_raw(count)
+    return (np.sort(raw >> bits << bits | np.arange(count, dtype=np.uint64)) & ((np.uint64(1) << bits) - np.uint64(1))
+            ).astype(np.int64)
 
 
 class GlobalBatches:

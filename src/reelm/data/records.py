@@ -100,9 +100,14 @@ def examined(path: str | Path, media: str | Path | None = None) -> Iterator[Exam
     none = True
     for row in rows(file):
         none = False
-        yield _Reading(row, folder, file.name).result()
+        yield examine(row, folder, file.name)
     if none:
         yield Examined(None, (Finding(1, "", "form", "the file holds no record"),), 1.0)
+
+
+def examine(row: Row, folder: Path, name: str) -> Examined:
+    """The record of one row of the file `name`, whose media count from `folder`, or what is wrong with it."""
+    return _Reading(row, folder, name).result()
 
 
 class _Wrong(Exception):

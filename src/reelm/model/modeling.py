@@ -71,6 +71,31 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
 
     # --- media -------------------------------------------------------------------------------------------------
 
+    def see(self, pixel_values_videos: Tensor) -> Tensor:
+        """What the picture tower makes of frames: [F,3,S,S] to [F, h·w, D].
+
+        Raises: UsageError when the model does not see.
+        """
+        self._vision_way()
+        features: Tensor = self.vision_tower(pixel_values_videos.to(_dtype_of(self.vision_tower)))
+        return features
+
+    def hear(self, input_features: Tensor, audio_frames: Sequence[int]) -> list[Tensor]:
+        """What the sound tower makes of each filter bank of `audio_frames` rows in `input_features`: one [N_i, D] each.
+
+        Raises: UsageError when the model does not hear, or rows and `audio_frames` differ.
+        """
+        self._audio_way()
+        if len(input_features) != sum(audio_frames):
+            raise UsageError(f"{len(input_features)} filter-bank rows given, but audio_frames {list(audio_frames)} "
+                             f"sums to {sum(audio_frames)}", where="input_features")
+        banks = list(input_features.to(_dtype_of(self.audio_tower)).split(list(audio_frames)))
+        towered: list[Tensor] = [torch.empty(0)] * len(banks)
+        for group in _by_length(banks):
+            for index, features in zip(group, self.audio_tower(torch.stack([banks[i] for i in group])), strict=True):
+                towered[index] = features
+        return towered
+
     def encode_vision(self, pixel_values_videos: Tensor, video_frames: Sequence[int]) -> list[Tensor]:
         """Language-model vectors of each picture or clip: one tower call for all frames, one connector call per length.
 
@@ -80,15 +105,16 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         Shapes: `pixel_values_videos` [sum of video_frames, 3, S, S]; gives one [N_i, D] per medium.
         Raises: UsageError when the model does not see, or frames and `video_frames` differ.
         """
-        settings = self.config.vision_settings
-        if settings is None:
-            raise UsageError("this model does not see", remedy="Leave pictures out, or load a model with a vision part")
-        if len(pixel_values_videos) != sum(video_frames) or min(video_frames, default=1) < 1:
-            raise UsageError(f"{len(pixel_values_videos)} frames given, but video_frames {list(video_frames)} sums to "
-                             f"{sum(video_frames)}", where="pixel_values_videos")
-        features = self.vision_tower(pixel_values_videos.to(_dtype_of(self.vision_tower)))
+        self._vision_way()
+        _check_frames(pixel_values_videos, video_frames, "pixel_values_videos")
+        return self.connect_vision(self.see(pixel_values_videos), video_frames)
+
+    def connect_vision(self, vision_features: Tensor, video_frames: Sequence[int]) -> list[Tensor]:
+        """`encode_vision` from what `see` gave, [sum of video_frames, h·w, D]."""
+        settings = self._vision_way()
+        _check_frames(vision_features, video_frames, "vision_features")
         clips = [clip.repeat(settings.repeat, 1, 1) if len(clip) == 1 else clip
-                 for clip in features.split(list(video_frames))]
+                 for clip in vision_features.split(list(video_frames))]
         cls, encoder = part_of("encoder", settings.encoder)
         return _connect(self.connector, clips, [cls.grid_of(encoder, len(clip)) for clip in clips])
 
@@ -98,19 +124,30 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         Shapes: `input_features` [sum of audio_frames, 128] filter banks in a row; gives one [N_i, D] per sound.
         Raises: UsageError when the model does not hear, or rows and `audio_frames` differ.
         """
+        heard = self.hear(input_features, audio_frames)
+        return self.connect_audio(torch.cat(heard), audio_frames) if heard else []
+
+    def connect_audio(self, audio_features: Tensor, audio_frames: Sequence[int]) -> list[Tensor]:
+        """`encode_audio` from what `hear` gave, all sounds in a row; `audio_frames` are the rows they were made of."""
+        cls, encoder = part_of("encoder", self._audio_way().encoder)
+        grids = [cls.grid_of(encoder, rows) for rows in audio_frames]
+        counts = [t * h * w for t, h, w in grids]
+        if len(audio_features) != sum(counts):
+            raise UsageError(f"{len(audio_features)} sound features given, audio_frames {list(audio_frames)} make "
+                             f"{sum(counts)}", where="audio_features")
+        return _connect(self.audio_connector, audio_features.split(counts), grids)
+
+    def _vision_way(self) -> VisionSettings:
+        settings = self.config.vision_settings
+        if settings is None:
+            raise UsageError("this model does not see", remedy="Leave pictures out, or load a model with a vision part")
+        return settings
+
+    def _audio_way(self) -> AudioSettings:
         settings = self.config.audio_settings
         if settings is None:
             raise UsageError("this model does not hear", remedy="Leave sound out, or load a model with an audio part")
-        if len(input_features) != sum(audio_frames):
-            raise UsageError(f"{len(input_features)} filter-bank rows given, but audio_frames {list(audio_frames)} "
-                             f"sums to {sum(audio_frames)}", where="input_features")
-        banks = list(input_features.to(_dtype_of(self.audio_tower)).split(list(audio_frames)))
-        towered: list[Tensor] = [torch.empty(0)] * len(banks)
-        for group in _by_length(banks):
-            for index, features in zip(group, self.audio_tower(torch.stack([banks[i] for i in group])), strict=True):
-                towered[index] = features
-        cls, encoder = part_of("encoder", settings.encoder)
-        return _connect(self.audio_connector, towered, [cls.grid_of(encoder, len(bank)) for bank in banks])
+        return settings
 
     def embed(self, input_ids: Tensor, mm_token_type_ids: Tensor | None = None, vision: Sequence[Tensor] = (),
               audio: Sequence[Tensor] = ()) -> Tensor:
@@ -146,6 +183,8 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         video_frames: Sequence[int] | None = None,
         input_features: Tensor | None = None,
         audio_frames: Sequence[int] | None = None,
+        vision_features: Tensor | None = None,
+        audio_features: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -154,7 +193,9 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
     ) -> CausalLMOutputWithPast:
         """Logits, and the loss when labels are given.
 
-        Give `input_ids` (with `mm_token_type_ids` and media) or `inputs_embeds`, never both. A bool `logits_to_keep`
+        Give `input_ids` (with `mm_token_type_ids` and media) or `inputs_embeds`, never both; media as pixels and filter
+        banks, or as what the towers made of them (`vision_features` in place of `pixel_values_videos`, `audio_features`
+        in place of `input_features`), with the same counts. A bool `logits_to_keep`
         [B,S] computes logits at those positions only, flattened to [n,V]; with labels, pass `shift_labels` [n] of the
         same positions (`fuse.answer_logits` gives both). `num_items_in_batch` is handed on for exact accumulation.
         `packed`: a row holds several samples one after the other, each begins where `position_ids` begin again, and
@@ -166,35 +207,36 @@ class ReelmModel(PreTrainedModel, GenerationMixin):
         if (input_ids is None) == (inputs_embeds is None):
             raise UsageError("give input_ids or inputs_embeds, exactly one of them")
         if inputs_embeds is None:
-            vision, audio = self._encode_given(pixel_values_videos, video_frames, input_features, audio_frames)
+            vision, audio = self._encode_given(pixel_values_videos, video_frames, input_features, audio_frames,
+                                               vision_features, audio_features)
             inputs_embeds = self.embed(input_ids, mm_token_type_ids, vision, audio)  # type: ignore[arg-type]
-        elif pixel_values_videos is not None or input_features is not None:
+        elif any(given is not None for given in (pixel_values_videos, input_features, vision_features, audio_features)):
             raise UsageError("media beside inputs_embeds would be ignored", remedy="Lay them in with `embed` first")
-        if packed:
-            if position_ids is None or attention_mask is not None or past_key_values is not None:
-                raise UsageError("packed rows go by position_ids alone, without attention_mask or cache",
-                                 remedy="Pass what `data.collate` returned")
-            use_cache = False  # with a cache the library does not look for borders
-        elif attention_mask is None and past_key_values is None:
-            # Without a mask the library may take uneven positions for packed sequences and cut attention silently.
-            attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
-        # With a static cache the library hands over finished masks (4-D, or one per layer type) and positions.
-        if position_ids is None and isinstance(attention_mask, Tensor) and attention_mask.dim() == 2:
-            position_ids = fuse.positions_of(attention_mask, inputs_embeds.shape[1])
+        attention_mask, position_ids = _sight(inputs_embeds, attention_mask, position_ids, past_key_values, packed)
         with _kept_positions(self.language_model, logits_to_keep) as keep:
             return self.language_model(
                 inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids,
-                past_key_values=past_key_values, labels=labels, use_cache=use_cache, logits_to_keep=keep, **kwargs,
+                past_key_values=past_key_values, labels=labels, logits_to_keep=keep, **kwargs,
+                # With a cache the library does not look for the borders inside packed rows.
+                use_cache=False if packed else use_cache,
             )
 
     def _encode_given(self, pixels: Tensor | None, video_frames: Sequence[int] | None, banks: Tensor | None,
-                      audio_frames: Sequence[int] | None) -> tuple[list[Tensor], list[Tensor]]:
-        for tensor, counts, names in ((pixels, video_frames, "pixel_values_videos and video_frames"),
-                                      (banks, audio_frames, "input_features and audio_frames")):
-            if (tensor is None) != (counts is None):
+                      audio_frames: Sequence[int] | None, seen: Tensor | None = None,
+                      heard: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
+        for raw, towered, counts, names in (
+                (pixels, seen, video_frames, "pixel_values_videos (or vision_features) and video_frames"),
+                (banks, heard, audio_frames, "input_features (or audio_features) and audio_frames")):
+            if raw is not None and towered is not None:
+                raise UsageError(f"the same media twice: give {names}, one of the first two")
+            if (raw is None and towered is None) != (counts is None):
                 raise UsageError(f"give {names} together")
         vision = self.encode_vision(pixels, video_frames) if pixels is not None and video_frames is not None else []
         audio = self.encode_audio(banks, audio_frames) if banks is not None and audio_frames is not None else []
+        if seen is not None and video_frames is not None:
+            vision = self.connect_vision(seen, video_frames)
+        if heard is not None and audio_frames is not None:
+            audio = self.connect_audio(heard, audio_frames)
         return vision, audio
 
     # --- what Hugging Face generate needs ----------------------------------------------------------------------
@@ -280,6 +322,23 @@ def _fresh(config: Any) -> Any:
     return AutoModelForCausalLM.from_config(config, **({"attn_implementation": "eager"} if eager else {}))
 
 
+def _sight(embeds: Tensor, mask: Tensor | None, positions: Tensor | None, past: Cache | None, packed: bool
+           ) -> tuple[Tensor | None, Tensor | None]:
+    """Attention mask and positions for rows of embeddings [B,S,D]."""
+    if packed:
+        if positions is None or mask is not None or past is not None:
+            raise UsageError("packed rows go by position_ids alone, without attention_mask or cache",
+                             remedy="Pass what `data.collate` returned")
+        return None, positions  # the library takes each return of the positions to 0 for the border of a sample
+    if mask is None and past is None:
+        # Without a mask the library may take uneven positions for packed sequences and cut attention silently.
+        mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
+    # With a static cache the library hands over finished masks (4-D, or one per layer type) and positions.
+    if positions is None and isinstance(mask, Tensor) and mask.dim() == 2:
+        positions = fuse.positions_of(mask, embeds.shape[1])
+    return mask, positions
+
+
 def refuse_incomplete(report: Any, where: str) -> None:
     """Raises CheckpointError when a loading report of transformers lists anything amiss."""
     for key, said in (("missing_keys", "missing"), ("unexpected_keys", "unexpected"), ("mismatched_keys", "misshapen")):
@@ -292,6 +351,12 @@ def refuse_incomplete(report: Any, where: str) -> None:
 
 def _dtype_of(module: nn.Module) -> torch.dtype:
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _check_frames(given: Tensor, video_frames: Sequence[int], where: str) -> None:
+    if len(given) != sum(video_frames) or min(video_frames, default=1) < 1:
+        raise UsageError(f"{len(given)} frames given, but video_frames {list(video_frames)} sums to "
+                         f"{sum(video_frames)}", where=where)
 
 
 def _by_length(items: Sequence[Tensor]) -> list[list[int]]:

@@ -12,7 +12,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from reelm.data.prepared import from_store
 from reelm.data.samples import Samples
+from reelm.data.store import Store
 from reelm.errors import UsageError
 from reelm.model.adapters import Base, base_of, is_named
 from reelm.model.checkpoints import load_folder, load_named
@@ -20,6 +22,7 @@ from reelm.model.export import save_native
 from reelm.model.hub import locate
 from reelm.model.processing import ReelmProcessor
 from reelm.model.sensing import Choice
+from reelm.model.tiny import without_bars
 from reelm.train import adapters
 from reelm.train.learning import part_of
 from reelm.train.loop import Loop
@@ -58,12 +61,18 @@ class Trainee:
         return ReelmProcessor(tokenizer, {**vision, **changes}, self.processor.audio, self.processor.layout)
 
     def mix(self, stage: Stage) -> Mix:
-        """The samples of a stage. Raises: UsageError or RecordError for a source that cannot be read."""
-        processor, sources = self.looking(stage), []
+        """The samples of a stage, whose parts are open or frozen by now.
+
+        Raises: UsageError or RecordError for a source that cannot be read.
+        """
+        processor, choice, sources = self.looking(stage), Choice(audio=stage.sound), []
+        cache = self.recipe.cache
+        prepare = None if cache is None else from_store(Store(cache.folder, int(cache.limit_gb * 1e9)), self.model,
+                                                        processor, choice)
         for name in stage.data:
             told = self.recipe.sources[name]
             samples = Samples.read(told.records, processor, media=told.media, form=stage.form, on_bad=told.on_bad,
-                                   choice=Choice(audio=stage.sound), max_tokens=stage.max_length)
+                                   choice=choice, max_tokens=stage.max_length, prepare=prepare)
             sources.append(Recorded(samples, stage.pack))
         return Mix(stage, sources, self.recipe.seed)
 
@@ -79,7 +88,8 @@ class Trainee:
             config = self.model.config
             before, config.vision = config.vision, processor.vision
             try:
-                save_native(self.model, processor, new, state)
+                with without_bars():
+                    save_native(self.model, processor, new, state)
             finally:
                 config.vision = before
         shutil.rmtree(folder, ignore_errors=True)

@@ -91,11 +91,12 @@ def _set_modes(model: nn.Module, stage: Stage) -> None:
             stage.checkpointing or {"language_model", "adapters"} & set(stage.learn)))
         if inside and not isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.training = True
-    whole: Any = model
+    # The library has renamed this; the older releases that are allowed know the older name only.
+    word = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
     if stage.checkpointing:
-        whole.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    elif getattr(whole, "is_gradient_checkpointing", False):
-        whole.gradient_checkpointing_disable()
+        getattr(model, f"{word}_checkpointing_enable")({"use_reentrant": False})
+    elif hasattr(model, f"{word}_checkpointing_disable"):
+        getattr(model, f"{word}_checkpointing_disable")()
 
 
 def named(model: nn.Module, learnt_by: tuple[Stage, ...]) -> Iterator[tuple[str, nn.Parameter]]:

@@ -32,7 +32,7 @@ from reelm.train.disk import Disk
 from reelm.train.parallel import Ranks, Task
 from reelm.train.progress import Log, Watch
 from reelm.train.recipe import Recipe, Stage
-from reelm.train.source import Mix
+from reelm.train.source import Mix, Source
 
 #: Of so many good steps before it a gradient's usual length is taken, and not before there are so many.
 RECENT, ENOUGH = 50, 10
@@ -55,8 +55,8 @@ class Progress:
 class Loop:
     """A recipe carried out on a model, with its states, log and results in the folder `out`.
 
-    `sources` gives the samples of a stage. `watch` gets every event of the log. `export` writes what a stage has made.
-    The model is changed in place; its learning parts should be float32.
+    `sources` gives the samples of a stage, whose parts are open by then. `watch` gets every event of the log. `export`
+    writes what a stage has made. The model is changed in place; its learning parts should be float32.
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe, sources: Callable[[Stage], Mix], out: Path, *,
@@ -97,9 +97,9 @@ class Loop:
     def _stage(self, stage: Stage) -> None:
         """One stage from where it stands to its end, and what it has made written."""
         ranks, progress = self.ranks, self.progress
+        groups = learning.open_parts(self.task.model, stage)
         mix, mine = self.sources(stage), ranks.share(stage.passes)
         steps = mix.steps()
-        groups = learning.open_parts(self.task.model, stage)
         self.task.objective = objectives.build(stage.objective)
         optimizer = torch.optim.AdamW(groups, lr=0.0, betas=stage.betas)
         self._restore_moments(optimizer)
@@ -107,10 +107,12 @@ class Loop:
         self.log("stage", stage=stage.name, step=progress.step, steps=steps, samples=mix.epoch,
                  parts=[vars(row) for row in rows])
         self._tell_left_out([{"bad": getattr(mix.source, "bad", ()), "notes": ()}] if ranks.first else [], stage)
-        stepper = _Stepper(self, stage, ranks.wrap(self.task), optimizer)
+        stepper = _Stepper(self, stage, mix.source, ranks.wrap(self.task), optimizer)
         batches, order = iter(self._loader(mix, mine)), mix.order(0)
         while progress.step < steps:
-            stepper.step([next(batches) for _ in mine], steps, order.after(progress.consumed))
+            began = perf_counter()
+            read = [next(batches) for _ in mine]
+            stepper.step(read, steps, order.after(progress.consumed), began)
             stopping = self._stopping()
             if progress.step % stage.save_every == 0 or progress.step == steps or stopping:
                 self._save(stage, optimizer)
@@ -218,15 +220,19 @@ class Loop:
 class _Stepper:
     """Makes the steps of one stage."""
 
-    def __init__(self, loop: Loop, stage: Stage, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.loop, self.stage, self.module, self.optimizer = loop, stage, module, optimizer
+    def __init__(self, loop: Loop, stage: Stage, source: Source, module: nn.Module,
+                 optimizer: torch.optim.Optimizer) -> None:
+        self.loop, self.stage, self.source, self.module, self.optimizer = loop, stage, source, module, optimizer
         self.learning = [one for group in optimizer.param_groups for one in group["params"]]
         self.good: dict[str, Any] | None = None
 
-    def step(self, batches: Sequence[dict[str, Any]], steps: int, consumed: int) -> None:
-        """One step on this process' share of a batch: weights changed, or the step skipped and said why."""
+    def step(self, batches: Sequence[dict[str, Any]], steps: int, consumed: int, began: float) -> None:
+        """One step on this process' share of a batch: weights changed, or the step skipped and said why.
+
+        `began`: when reading the batch began; the rates that are told count from there.
+        """
         loop, stage, progress = self.loop, self.stage, self.loop.progress
-        began = perf_counter()
+        read_s = perf_counter() - began
         share = rate_share(progress.step, steps, stage)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
@@ -248,7 +254,7 @@ class _Stepper:
         loop.log("step", stage=stage.name, step=progress.step, steps=steps, loss=loss, norm=norm,
                  rates={group["part"]: group["lr"] for group in self.optimizer.param_groups}, items=count,
                  tokens=int(tokens), samples=int(samples), consumed=progress.consumed, seconds=seconds,
-                 tokens_per_s=tokens / seconds, samples_per_s=samples / seconds,
+                 read_s=read_s, tokens_per_s=tokens / seconds, samples_per_s=samples / seconds,
                  **{name: value / count for name, value in zip(names, told, strict=True) if count})
         loop._tell_left_out(batches, stage)
         if fault is not None:
@@ -284,9 +290,14 @@ class _Stepper:
         return sums, suspects
 
     def _stand_in(self) -> dict[str, Any]:
+        """A batch to keep the processes in step with: the last one of this process, or any that can be made."""
+        whole = range(len(self.source)) if self.good is None else ()
+        for batch in (self.source.collate([self.source[index]]) for index in whole):
+            if batch["ids"]:
+                self.good = batch
+                break
         if self.good is None:
-            raise PolicyError("every sample of the first pass is bad, and there is nothing yet to keep the processes "
-                              "in step with", where=f"stage {self.stage.name}",
+            raise PolicyError("not one sample can be read", where=f"stage {self.stage.name}",
                               remedy="`reelm data check` lists what is wrong with the records")
         return self.good
 

@@ -80,8 +80,8 @@ def plan(made: Trainee, out: Path, device: torch.device) -> Plan:
 
 
 def _stage(made: Trainee, stage: Stage, at: int, device: torch.device) -> StagePlan:
-    mix = made.mix(stage)
     learning.open_parts(made.whole, stage)
+    mix = made.mix(stage)
     rows = tuple(learning.rows(made.whole, stage))
     learns = sum(row.learns for row in rows)
     began = perf_counter()

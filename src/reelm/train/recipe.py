@@ -39,6 +39,16 @@ class SourceSettings(Closed):
     on_bad: Literal["fail", "skip"] = "fail"
 
 
+class CacheSettings(Closed):
+    """Where decoded frames and the features of frozen towers are kept, so that they are made once (see docs/data.md).
+
+    `limit_gb`: the folder does not grow beyond so many 10^9 bytes.
+    """
+
+    folder: str
+    limit_gb: float = Field(default=50.0, gt=0)
+
+
 class Stage(Closed):
     """One stretch of training.
 
@@ -116,7 +126,8 @@ class Recipe(Closed):
     random weights; `adapters`: settings of the adapters that go on the language model, see `train.adapters`.
 
     `parallel`: what several processes share: "ddp" the work, "fsdp" the weights too. `keep`: how many states to keep.
-    `workers`: processes that read samples. `skip_in_a_row`: so many bad steps one after another stop the run.
+    `workers`: processes that read samples. `cache`: where what frozen towers give is kept. `skip_in_a_row`: so many
+    bad steps one after another stop the run.
     """
 
     name: str
@@ -129,6 +140,7 @@ class Recipe(Closed):
     parallel: Literal["ddp", "fsdp"] = "ddp"
     keep: int = Field(default=2, ge=1)
     workers: int = Field(default=0, ge=0)
+    cache: CacheSettings | None = None
     skip_in_a_row: int = Field(default=5, ge=1)
 
     @model_validator(mode="after")
@@ -153,7 +165,7 @@ class Recipe(Closed):
 
     def lasting(self) -> dict[str, Any]:
         """What a run that goes on must have in common with the run that began."""
-        whole = self.model_dump(mode="json", exclude={"keep", "workers", "parallel", "skip_in_a_row"})
+        whole = self.model_dump(mode="json", exclude={"keep", "workers", "parallel", "skip_in_a_row", "cache"})
         for stage in whole["stages"]:
             for name in FREE:
                 del stage[name]

@@ -1,0 +1,53 @@
+"""Animal Kingdom's video grounding as actions: what an animal does in a stretch of a video.
+
+train.txt and test.txt have a line for each sentence: CLIP start end##sentence, in seconds. Sentences about the same
+stretch are one record. A stretch is ended where ak_vg_duration.json, if it lies beside the list, says that the clip
+ends, as the published loader does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reelm.data.convert.entries import Entries, Format, Left, Work, lines, told, whole
+
+ASK = "Say what the animals do here."
+Stretch = tuple[str, float, float]
+
+
+def entries(path: Path) -> Entries:
+    """One entry per stretch: (clip, start, end, seconds of the clip or None, sentences)."""
+    beside = path.with_name("ak_vg_duration.json")
+    lasts = whole(beside) if beside.is_file() else {}
+    found: dict[Stretch, tuple[int, list[str]]] = {}
+    for number, line in lines(path):
+        head, mark, sentence = line.partition("##")
+        try:
+            clip, start, end = head.split()
+            stretch = (clip, float(start), float(end))
+        except ValueError:
+            mark = ""
+        if not mark or not sentence.strip():
+            yield number, Left("cannot be read", line[:200])
+            continue
+        found.setdefault(stretch, (number, []))[1].append(sentence.strip())
+    for (clip, start_s, end_s), (number, sentences) in found.items():
+        length = lasts.get(clip, {}).get("duration")
+        yield number, (clip, start_s, end_s, None if length is None else float(length), sentences)
+
+
+def record(entry: tuple[str, float, float, float | None, list[str]], work: Work) -> dict[str, object]:
+    clip, start_s, end_s, length_s, sentences = entry
+    if length_s is not None and end_s > length_s:
+        work.notes["a stretch ended with its clip"] += 1
+        end_s = length_s
+    if not 0 <= start_s < end_s:
+        raise Left("a stretch that ends before it begins", f"{clip} {start_s:g} {end_s:g}")
+    work.notes["a sentence joined to another about the same stretch"] += len(sentences) - 1
+    medium = {"path": work.find(clip, "video"), "start_s": start_s, "end_s": end_s}
+    answer = " ".join(dict.fromkeys(sentences))
+    return {"id": f"{clip}-{start_s:g}-{end_s:g}"} | told("video", medium, [(ASK, answer)])
+
+
+FORMAT = Format("video_grounding's train.txt and test.txt: what animals do in stretches of videos",
+                "Animal Kingdom, arXiv:2204.08129; README_video_grounding.md of its repository", record, entries)
