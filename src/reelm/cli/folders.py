@@ -1,4 +1,4 @@
-"""`reelm model check | import | export`: model folders examined, and carried from one form to the other."""
+"""`reelm model check | import | export | merge`: model folders examined, and carried from one form to the other."""
 
 from __future__ import annotations
 
@@ -91,6 +91,31 @@ def export_folder(
         model, processor = load_folder(folder)
     written = save_official(model, processor, target, shard_mb * 1_000_000)
     terminal.say(f"wrote {target}: {', '.join(path.name for path in written)}")
+
+
+def merge(
+    folder: Annotated[Path, typer.Argument(help="A folder with a LoRA or DoRA: ours, PEFT's, or published.")],
+    out: Annotated[Path, typer.Option(help="A new folder in our form, whole.")],
+    base: Annotated[str | None, typer.Option(help="Where the adapter's base lies, if not where it says.")] = None,
+) -> None:
+    """Merge an adapter into its base: one whole model folder that needs neither."""
+    from reelm.model.adapters import SETTINGS, is_adapter
+    from reelm.model.checkpoints import load_adapted, load_folder
+    from reelm.model.export import save_native
+
+    if not (folder / SETTINGS).is_file():
+        raise UsageError(f"no {SETTINGS}, so no adapter", where=str(folder), remedy="Give the folder of an adapter")
+    ours = is_adapter(folder)
+    if base is not None and not ours:
+        raise UsageError("--base is for adapters of PEFT's form", where=str(folder),
+                         remedy="A published folder names its base in its own files")
+    _new(out)
+    with terminal.busy(f"merging {folder}"):
+        model, processor = load_adapted(folder, base=base) if ours else load_folder(folder)
+        save_native(model, processor, out)
+    for note in model.loading_notes:
+        terminal.say(f"note: {note}")
+    terminal.say(f"wrote {out}")
 
 
 def _new(target: Path) -> None:

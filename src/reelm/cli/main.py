@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reelm.cli import ask, caption, chat, convert, data, demo, doctor, failures, folders, model, parts
+from reelm.cli import ask, caption, chat, convert, data, demo, doctor, failures, folders, model, parts, train
 from reelm.cli.failures import guarded
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models = typer.Typer(help="List, describe, fetch, check and convert models.", no_args_is_help=True)
+models = typer.Typer(help="List, describe, fetch, check, convert and merge models.", no_args_is_help=True)
 records = typer.Typer(help="Make, check and measure files of training records; put them into shards.",
                       no_args_is_help=True)
 
@@ -44,6 +44,7 @@ def options(
 app.command("ask", help=ask.HELP)(guarded(ask.ask))
 app.command("chat", help=chat.HELP)(guarded(chat.chat))
 app.command("caption", help=caption.HELP)(guarded(caption.caption))
+app.command("train", help=train.HELP)(guarded(train.train))
 app.command("demo")(guarded(demo.demo))
 app.command("parts")(guarded(parts.parts))
 app.command("doctor")(guarded(doctor.doctor))
@@ -53,6 +54,7 @@ models.command("pull")(guarded(model.pull))
 models.command("check")(guarded(folders.check))
 models.command("import")(guarded(folders.import_folder))
 models.command("export")(guarded(folders.export_folder))
+models.command("merge")(guarded(folders.merge))
 app.add_typer(models, name="model")
 records.command("check", help=data.CHECK_HELP)(guarded(data.check))
 records.command("stats", help=data.STATS_HELP)(guarded(data.stats))

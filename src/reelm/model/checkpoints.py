@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from reelm.errors import CheckpointError
 from reelm.model import official
+from reelm.model.adapters import check_base, is_adapter, is_named, lay_on, recorded_base, settings_of
 from reelm.model.files import read_config, weight_files
 from reelm.model.modeling import ReelmModel
 from reelm.model.processing import ReelmProcessor
@@ -29,6 +30,8 @@ def load_folder(folder: str | Path, *, device: str = "cpu", dtype: str | torch.d
 
     Raises: CheckpointError when the folder is incomplete or of an unknown form; PolicyError when weights are pickles.
     """
+    if is_adapter(Path(folder)):
+        return load_adapted(folder, device=device, dtype=dtype, attn=attn)
     settings = read_config(folder)
     if settings.get("model_type") == "reelm":
         return load_native(folder, device=device, dtype=dtype, attn=attn)
@@ -46,6 +49,45 @@ def load_native(folder: str | Path, *, device: str = "cpu", dtype: str | torch.d
     processor = ReelmProcessor.from_pretrained(str(folder))
     _agree(model, processor, folder)
     return model.to(device).eval(), processor
+
+
+def load_adapted(folder: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto", attn: str = "sdpa",
+                 base: str | None = None) -> tuple[ReelmModel, ReelmProcessor]:
+    """The model under an adapter with the adapter merged into it, and the adapter's processor.
+
+    `base`: where the base lies now, when that is elsewhere than the folder says. `model.loading_notes` says what was
+    taken, and when the folder does not tell which weights it belongs to.
+    Raises: CheckpointError when base and adapter do not belong together.
+    """
+    folder = Path(folder)
+    said = recorded_base(folder)
+    place = base or said.place(folder)
+    check_base(folder, said, place)
+    if is_named(place):
+        model, processor = load_named(place, device, dtype if isinstance(dtype, torch.dtype) else torch.float32, attn)
+    else:
+        model, processor = load_folder(place, device=device, dtype=dtype, attn=attn)
+    processor = settings_of(folder, model, processor)
+    changed = lay_on(model, folder)
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = generation_defaults(folder, model.config)
+    unsure = () if said.sha256 else (f"{folder} does not record which weights it was trained on; laid on {place}",)
+    model.loading_notes = (*model.loading_notes, f"the adapter {folder} changed {changed} weights", *unsure)
+    return model, processor
+
+
+def load_named(name: str, device: str, dtype: torch.dtype, attn: str) -> tuple[ReelmModel, ReelmProcessor]:
+    """A model of the package: "reelm-tiny", or "random" with what follows the colon."""
+    if name == "reelm-tiny":
+        from reelm.model.tiny import load_tiny
+
+        return load_tiny(device, dtype, attn)
+    from reelm.model.toy import random_model
+
+    model, processor = random_model(name.partition(":")[2], attn=attn)
+    model.to(dtype)  # type: ignore[arg-type]  # transformers' wrapper of `to` hides its arguments
+    model.to(device)  # type: ignore[arg-type]
+    return model, processor
 
 
 def load_official(folder: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto",

@@ -23,9 +23,13 @@ _PUBLISHED_TYPE = {"mistral": "videollama2_mistral", **{f: f"videollama2_{f}" fo
     "mixtral", "qwen2", "llama", "gemma2", "phi3")}}
 
 
-def save_native(model: ReelmModel, processor: ReelmProcessor, folder: Path) -> None:
-    """Model and processor as `reelm.load` and `from_pretrained` read them."""
-    model.save_pretrained(str(folder))
+def save_native(model: ReelmModel, processor: ReelmProcessor, folder: Path,
+                weights: dict[str, Tensor] | None = None) -> None:
+    """Model and processor as `reelm.load` and `from_pretrained` read them.
+
+    `weights`: in place of the model's own, for example where it holds only its share of them.
+    """
+    model.save_pretrained(str(folder), state_dict=dict(weights) if weights is not None else None)
     processor.save_pretrained(str(folder))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from reelm.errors import CheckpointError, UsageError
+from reelm.model.adapters import is_adapter, is_named, recorded_base
 from reelm.model.config import part_of
 from reelm.model.files import INDEX, SINGLE, shapes_of
 from reelm.model.front import VideoLM
@@ -101,23 +102,15 @@ def _has_amx() -> bool:
 
 def _load(name: str, device: torch.device, dtype: torch.dtype, attn: str, bits: int | None, free: int
           ) -> tuple[ReelmModel, ReelmProcessor]:
-    if name == "reelm-tiny":
-        from reelm.model.tiny import load_tiny
+    from reelm.model.checkpoints import load_folder, load_named
 
-        return load_tiny(str(device), dtype, attn)
-    if name == "random" or name.startswith("random:"):
-        from reelm.model.toy import random_model
-
-        model, processor = random_model(name.partition(":")[2], attn=attn)
-        model.to(dtype)  # type: ignore[arg-type]  # transformers' wrapper of `to` hides its arguments
-        model.to(device)  # type: ignore[arg-type]
-        return model, processor
+    if is_named(name):
+        return load_named(name, str(device), dtype, attn)
     if not Path(name).is_dir() and not is_hub_id(name):
         raise CheckpointError(f"no model and no folder is called {name!r}", remedy="Known: reelm-tiny, random, "
                               "random:av, random:<llama|mistral|mixtral|qwen2>, or the path of a model folder")
-    from reelm.model.checkpoints import load_folder
-
     folder = locate(name)
-    if any((folder / file).is_file() for file in (SINGLE, INDEX)):
-        afford_weights(shapes_of(folder), dtype.itemsize, bits, free, name)
+    under = recorded_base(folder).place(folder) if is_adapter(folder) else str(folder)
+    if any((Path(under) / file).is_file() for file in (SINGLE, INDEX)):
+        afford_weights(shapes_of(under), dtype.itemsize, bits, free, name)
     return load_folder(folder, device=str(device), dtype=dtype, attn=attn)

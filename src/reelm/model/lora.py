@@ -1,4 +1,8 @@
-"""Low-rank changes added to the weights they belong to."""
+"""Adapters added to the weights they belong to: LoRA, DoRA, and modules that were trained whole beside them.
+
+The one way in which an adapter becomes part of a model, whoever wrote it: PEFT, the official training of VideoLLaMA 2,
+or the training here. Asking needs no PEFT.
+"""
 
 from __future__ import annotations
 
@@ -9,56 +13,113 @@ from typing import TYPE_CHECKING, Any
 from reelm.errors import CheckpointError
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
-#: Settings of an adapter that change the formula, and the values under which it is `weight + scale · B @ A`.
+_NONE: tuple[Any, ...] = (None, False, [], {})
+#: Settings of an adapter that change the formula, and the values under which it is the one below.
 _PLAIN: dict[str, tuple[Any, ...]] = {
-    "bias": ("none",), "fan_in_fan_out": (False,), "use_dora": (False,), "modules_to_save": (None, []),
-    "peft_type": ("LORA",)}
+    "bias": ("none",), "fan_in_fan_out": (False,), "peft_type": ("LORA",), "lora_bias": (False,),
+    # Other ways to begin change the base as well, so that what is stored fits no base that exists.
+    "init_lora_weights": (True, False, "gaussian", "orthogonal"),
+    **dict.fromkeys(("target_parameters", "trainable_token_indices", "layer_replication", "use_qalora", "use_bdlora",
+                     "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config", "velora_config"),
+                    _NONE)}
+#: What PEFT writes before the name of every module.
+_WRAPPER = "base_model.model."
+_LOW, _HIGH, _MAGNITUDE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
+_REMEDY = "Adapter and base must belong together; fetch or reinstall both"
 
 
-def scale_of(adapter: Mapping[str, Any], name: str = "", where: str = "adapter_config.json") -> float:
+def merge_adapter(state: dict[str, Tensor], tensors: Mapping[str, Tensor], settings: Mapping[str, Any],
+                  where: str = "adapter_config.json") -> list[str]:
+    """Puts an adapter into the weights of `state` that it names, in place; the names of the changed weights.
+
+    `tensors` and `settings` are those of PEFT's two files. A low-rank pair gives `W + s·B@A` with s = alpha / r (or
+    alpha / sqrt(r)); with a magnitude m (DoRA) the rows of that sum are scaled to length m. Products are made in
+    float32; a plain LoRA is added in the weight's own type. Modules trained whole (`modules_to_save`) take the place
+    of the base's.
+
+    Shapes: A [r, in], B [out, r], m [out], W [out, in].
+    Raises: CheckpointError if the adapter names a weight that is not there or of another shape, half of a pair is
+    missing, or its settings ask for another formula.
+    """
+    _refuse_unknown(settings, where)
+    plain = {name.removeprefix(_WRAPPER): value for name, value in tensors.items()}
+    whole = {name: value for name, value in plain.items() if ".lora_" not in name}
+    pairs = sorted({name.rsplit(".lora_", 1)[0] for name in plain if ".lora_" in name})
+    known = {f"{pair}{end}" for pair in pairs for end in (_LOW, _HIGH, _MAGNITUDE)}
+    for name in plain:
+        if name not in known and name not in whole:
+            raise CheckpointError(f"weight {name!r} is no part of a LoRA or DoRA", where=where)
+    for name, value in whole.items():
+        _replace(state, name, value, settings, where)
+    for pair in pairs:
+        if bool(settings.get("use_dora")) != (f"{pair}{_MAGNITUDE}" in plain):
+            raise CheckpointError(f"use_dora is {settings.get('use_dora')!r}, but {pair} has "
+                                  f"{'no' if settings.get('use_dora') else 'a'} magnitude", where=where, remedy=_REMEDY)
+        state[f"{pair}.weight"] = _changed(state, plain, pair, scale_of(settings, pair, where))
+    return [*whole, *(f"{pair}.weight" for pair in pairs)]
+
+
+def merge_lora(state: dict[str, Tensor], adapter: Mapping[str, Tensor], scale: float) -> None:
+    """`merge_adapter` for an adapter of which the scale alone is known."""
+    merge_adapter(state, adapter, {"r": 1, "lora_alpha": scale}, "the adapter")
+
+
+def scale_of(settings: Mapping[str, Any], name: str = "", where: str = "adapter_config.json") -> float:
     """What `B @ A` is multiplied by, for the module `name` of an adapter with these settings.
 
-    Raises: CheckpointError for an adapter that is more than a plain LoRA, or lacks its rank.
+    Raises: CheckpointError for an adapter without its rank.
     """
-    for key, known in _PLAIN.items():
-        if key in adapter and adapter[key] not in known:
-            raise CheckpointError(f"{key} is {adapter[key]!r}; only {known[0]!r} can be merged", where=where,
-                                  remedy="Merge the adapter with the peft package, then load the merged folder")
     try:
-        rank = _pattern(adapter, "rank_pattern", name, adapter["r"])
-        alpha = _pattern(adapter, "alpha_pattern", name, adapter["lora_alpha"])
+        rank = _pattern(settings, "rank_pattern", name, settings["r"])
+        alpha = _pattern(settings, "alpha_pattern", name, settings["lora_alpha"])
     except KeyError as error:
         raise CheckpointError(f"{error.args[0]} is missing", where=where) from None
-    return float(alpha / (rank**0.5 if adapter.get("use_rslora") else rank))
+    return float(alpha / (rank**0.5 if settings.get("use_rslora") else rank))
 
 
-def _pattern(adapter: Mapping[str, Any], key: str, name: str, default: float) -> float:
-    patterns = adapter.get(key) or {}
-    return next((value for pattern, value in patterns.items() if re.fullmatch(rf"(.*\.)?{pattern}", name)), default)
+def _refuse_unknown(settings: Mapping[str, Any], where: str) -> None:
+    for key, known in _PLAIN.items():
+        if key in settings and settings[key] not in known:
+            raise CheckpointError(f"{key} is {settings[key]!r}; only {known[0]!r} can be merged", where=where,
+                                  remedy="Merge the adapter with the peft package, then load the merged folder")
 
 
-def merge_lora(state: dict[str, torch.Tensor], adapter: Mapping[str, torch.Tensor],
-               scale: float | Mapping[str, float]) -> None:
-    """Adds `scale · B @ A` to every weight of `state` that the adapter names, in place.
+def _pattern(settings: Mapping[str, Any], key: str, name: str, default: float) -> float:
+    patterns = settings.get(key) or {}
+    return next((value for pattern, value in patterns.items() if re.fullmatch(rf"(.*\.)?({pattern})", name)), default)
 
-    The product is made in float32 and added in the weight's own type. `scale` may be given per module.
 
-    Shapes: A [r, in], B [out, r]. Keys of the adapter: `<weight's module>.lora_A.weight` and `.lora_B.weight`.
-    Raises: CheckpointError if the adapter names a weight that is not there, or half of a pair is missing.
-    """
-    if other := [key for key in adapter if ".lora_" not in key]:
-        raise CheckpointError(f"weight {other[0]!r} is no part of a LoRA", where="the adapter")
-    for name in sorted({key.rsplit(".lora_", 1)[0] for key in adapter}):
-        key = f"{name}.weight"
-        factor = scale if isinstance(scale, float | int) else scale[name]
-        try:
-            low, high = adapter[f"{name}.lora_A.weight"], adapter[f"{name}.lora_B.weight"]
-            state[key] = state[key] + (factor * (high.float() @ low.float())).to(state[key].dtype)
-        except KeyError as error:
-            raise CheckpointError(f"the adapter does not fit: {error.args[0]} is missing", where=name,
-                                  remedy="Adapter and base must belong together; fetch or reinstall both") from None
-        except RuntimeError as error:
-            raise CheckpointError(f"the adapter does not fit: {error}", where=name,
-                                  remedy="Adapter and base must belong together; fetch or reinstall both") from None
+def _replace(state: dict[str, Tensor], name: str, value: Tensor, settings: Mapping[str, Any], where: str) -> None:
+    modules = settings.get("modules_to_save") or ()
+    owner = name.rpartition(".")[0]
+    if not any(re.search(rf"{re.escape(module)}(\.|$)", owner) for module in modules):
+        raise CheckpointError(f"weight {name!r} is no part of a LoRA, nor of modules_to_save {list(modules)}",
+                              where=where)
+    there = state.get(name)
+    if there is None or there.shape != value.shape:
+        shape = "is missing" if there is None else f"has shape {list(there.shape)}"
+        raise CheckpointError(f"the adapter does not fit: {name} {shape} in the base, and {list(value.shape)} in the "
+                              "adapter", where=where, remedy=_REMEDY)
+    state[name] = value.to(there)
+
+
+def _changed(state: Mapping[str, Tensor], adapter: Mapping[str, Tensor], pair: str, scale: float) -> Tensor:
+    import torch
+
+    try:
+        weight = state[f"{pair}.weight"]
+        change = scale * (adapter[pair + _HIGH].to(weight.device).float()
+                          @ adapter[pair + _LOW].to(weight.device).float())
+        magnitude = adapter.get(pair + _MAGNITUDE)
+        if magnitude is None:
+            return weight + change.to(weight.dtype)
+        moved = weight.float() + change
+        rows = magnitude.to(moved) / torch.linalg.norm(moved, dim=1)
+        return (rows[:, None] * moved).to(weight.dtype)
+    except KeyError as error:
+        raise CheckpointError(f"the adapter does not fit: {error.args[0]} is missing", where=pair,
+                              remedy=_REMEDY) from None
+    except RuntimeError as error:
+        raise CheckpointError(f"the adapter does not fit: {error}", where=pair, remedy=_REMEDY) from None

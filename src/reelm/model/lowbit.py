@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,14 +12,17 @@ from reelm.errors import UsageError
 from reelm.model.modeling import ReelmModel
 
 BITS = (8, 4)
+PARTS = ("language_model", "connector", "audio_connector")
 
 
-def quantise(model: ReelmModel, bits: int, device: torch.device | str = "cpu") -> dict[str, int]:
-    """Replaces the linear layers of language model and connectors in place, on `device`; counts and bytes.
+def quantise(model: ReelmModel, bits: int, device: torch.device | str = "cpu",
+             parts: Sequence[str] = PARTS) -> dict[str, int]:
+    """Replaces the linear layers of `parts` (language model and connectors) in place, on `device`; counts and bytes.
 
     Kept as they are: towers, word table and vocabulary head, convolutions, norms, and experts that the library stores
     as one stack (Mixtral). 8 bits: LLM.int8(), rows and outliers apart; 4 bits: NF4 with doubly quantised scales, as
-    the official `load_8bit` and `load_4bit`. The result is for asking, not for training or saving.
+    the official `load_8bit` and `load_4bit`. The result is for asking, not for saving; on 4 bits
+    an adapter can be trained (`reelm.train.adapters`).
 
     Gives {"layers", "before_bytes", "after_bytes"}: how many layers, and their weights before and after.
     Raises: UsageError when bitsandbytes is not installed, for other bits, or a model without such layers.
@@ -30,11 +34,11 @@ def quantise(model: ReelmModel, bits: int, device: torch.device | str = "cpu") -
     except ImportError:
         raise UsageError(f"{bits} bits need the package bitsandbytes", remedy="pip install 'reelm[bits]'") from None
     head = model.get_output_embeddings()
-    chosen = [(parent, name, child) for part in (model.language_model, model.connector, model.audio_connector)
+    chosen = [(parent, name, child) for part in (getattr(model, name) for name in parts)
               if part is not None for parent in part.modules() for name, child in parent.named_children()
               if isinstance(child, nn.Linear) and child is not head]
     if not chosen:
-        raise UsageError("no linear layer to store in fewer bits", where="language model and connectors")
+        raise UsageError("no linear layer to store in fewer bits", where=", ".join(parts))
     before = after = 0
     for parent, name, child in chosen:
         low: Any = _low(bitsandbytes.nn, child, bits).to(device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from reelm.errors import CheckpointError
 from reelm.model import files, official
 from reelm.model.hub import locate
-from reelm.model.lora import merge_lora, scale_of
+from reelm.model.lora import merge_adapter
 
 WHOLE, BASE, LORA = "whole", "base", "lora"
 #: Files of single parts, and the keys that each may hold.
@@ -145,12 +145,10 @@ def _add_lora(found: Published, folder: Path) -> None:
     if path is None:
         raise CheckpointError("no adapter_model.safetensors and no adapter_model.bin", where=str(folder),
                               remedy="Fetch the whole folder")
-    settings = files.read_json(folder / _ADAPTER)
-    low_rank = {key.removeprefix("base_model.model."): value for key, value in files.tensors_of(path).items()}
-    names = {key.rsplit(".lora_", 1)[0] for key in low_rank}
-    merge_lora(found.weights, low_rank, {name: scale_of(settings, name, str(folder / _ADAPTER)) for name in names})
+    changed = merge_adapter(found.weights, files.tensors_of(path), files.read_json(folder / _ADAPTER),
+                            str(folder / _ADAPTER))
     found.sources["adapter"] = str(path)
-    found.notes.append(f"the adapter changed {len(names)} weights")
+    found.notes.append(f"the adapter changed {len(changed)} weights")
 
 
 def _plain(key: str) -> str:

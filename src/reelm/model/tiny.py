@@ -50,7 +50,7 @@ def language_folder(say: Say = lambda text: None) -> Path:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """The library's own progress bars off for a while: here they flash by and say nothing."""
     from transformers.utils import logging
 
@@ -67,7 +67,7 @@ def _convert(gguf: Path, into: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _without_bars():
+    with without_bars():
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     state = {k: v.contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
@@ -147,7 +147,7 @@ def fresh_tiny(
         tower = load_file(sound_tower) if sound_tower else tower
         state |= {f"audio_connector.{k}": v for k, v in ear.items()}
         state |= {f"audio_tower.{k}": v for k, v in tower.items()}
-    with _without_bars():
+    with without_bars():
         model = ReelmModel.from_pretrained(None, config=config, state_dict=state)
     return model, tiny_processor(config)
 
@@ -185,7 +185,7 @@ def load_tiny(
     for name in ("connector", "audio_connector", "audio_tower"):
         if (folder / f"{name}.safetensors").is_file():
             state |= {f"{name}.{k}": v.float() for k, v in load_file(folder / f"{name}.safetensors").items()}
-    with _without_bars():
+    with without_bars():
         model = ReelmModel.from_pretrained(
             None, config=config, state_dict=state, dtype=dtype or torch.float32, attn_implementation=attn
         )
