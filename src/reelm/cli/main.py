@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reelm.cli import ask, caption, chat, data, demo, doctor, failures, folders, model, parts
+from reelm.cli import ask, caption, chat, data, demo, doctor, failures, folders, model, parts, study
 from reelm.cli.failures import guarded
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command("chat", help=chat.HELP)(guarded(chat.chat))
 app.command("caption", help=caption.HELP)(guarded(caption.caption))
 app.command("demo")(guarded(demo.demo))
 app.command("parts")(guarded(parts.parts))
+app.command("study", help=study.HELP)(guarded(study.study))
 app.command("doctor")(guarded(doctor.doctor))
 models.command("list")(guarded(model.list_models))
 models.command("show")(guarded(model.show))
