@@ -6,24 +6,29 @@ Everything is a pure function of (seed, number).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import combinations
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from reelm.data.features import SHARD_CLIPS, Features
-from reelm.data.questions import Question, ask, types_of
-from reelm.data.sprites import KINDS
+from reelm.data.questions import ASKS as WORLD_ASKS
+from reelm.data.questions import NUMBERS, RANKS, Question, ask, plural, types_of
+from reelm.data.sprites import COLOURS, KINDS
 from reelm.data.varied import mirrored, reversed_in_time
-from reelm.data.world import Scene
+from reelm.data.world import DIRECTIONS, Scene
 from reelm.studies.seen import Seen
 from reelm.studies.tones import SLICE_S, SOUNDS, Tones
 
 #: The picture of a parade on which nothing is.
 EMPTY = 4
+#: A blank in the text of a question.
+_BLANK = re.compile(r"\{\w+\}")
 #: Test samples have numbers of their own, far from those of training.
 _TEST = 2**40
 
@@ -101,8 +106,8 @@ class WorldClips:
         return Sample(self.seen.index[at].numpy(), tuple(ask(scene, t, seed=1) for t in self._types(scene)))
 
     def words(self) -> list[str]:
-        found = [ask(s, t, seed) for s in self._scenes for t in self._types(s) for seed in range(4)]
-        return [text for q in found for text in (q.text, q.answer)]
+        asked = [_BLANK.sub(" ", text) for type in self.types for text in WORLD_ASKS[type]]
+        return [*asked, *KINDS, *map(plural, KINDS), *COLOURS, *DIRECTIONS, *RANKS, *NUMBERS.values()]
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class Cut:
         return self.seen.index[parade].numpy()[timeline.at(moments_s)]
 
     def words(self) -> list[str]:
-        return [*ASKS_TEXT, *KINDS, *SOUNDS, "yes", "no", "1", "2", "3", "4"]
+        return [*_ASKED, *KINDS, *SOUNDS, "yes", "no", "1", "2", "3", "4"]
 
 
 #: The questions about films, by type.
@@ -168,8 +173,7 @@ ASKS = {
     "when": "Which object is there at the {sound}?",
     "agree": "Does every new object come with a sound?",
 }
-_RANKS = ("first", "second", "third", "last")
-ASKS_TEXT = [text.format(rank=r, sound=s) for text in ASKS.values() for r in _RANKS for s in SOUNDS]
+_ASKED = [*(_BLANK.sub(" ", text) for text in ASKS.values()), *RANKS]
 
 
 def question(type: str, answer: str, options: int, **words: str) -> Question:
@@ -230,6 +234,22 @@ class Intruders(Cut):
         return Sample(looks, asked)
 
 
+@cache
+def _plans(slices: int) -> tuple[np.ndarray, np.ndarray]:
+    """All threes of slices at least two apart, and all pairs of such threes that nowhere come near each other."""
+    inside = range(2, slices - 1)
+    plans = np.array([p for p in combinations(inside, 3) if min(p[1] - p[0], p[2] - p[1]) >= 2])
+    gap = np.abs(plans[:, None, :, None] - plans[None, :, None, :]).min((2, 3))
+    return plans, np.argwhere(gap >= 2)
+
+
+def _two_plans(rng: np.random.Generator, slices: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Two threes of slices, each as likely as the other to be where it is, so that one alone tells nothing."""
+    plans, pairs = _plans(slices)
+    first, second = pairs[int(rng.integers(len(pairs)))]
+    return tuple(int(i) for i in plans[first]), tuple(int(i) for i in plans[second])
+
+
 @dataclass(frozen=True)
 class Sounding(Cut):
     """Four objects, one after another, and sounds: three different ones anywhere, or one that marks every entrance.
@@ -242,45 +262,32 @@ class Sounding(Cut):
 
     def film(self, rng: np.random.Generator, tested: bool) -> Sample:
         parade, slices = self.pick(rng, tested), round(self.seconds / SLICE_S)
-        # An object stays for at least two looks of picture, so that every entrance is clear of the next.
-        entries = np.sort(rng.choice(np.arange(1, slices // 4), 3, replace=False)) * 4
+        entries, elsewhere = _two_plans(rng, slices)
         cast = tuple(int(i) for i in rng.permutation(4))
-        timeline = Timeline(cast, (*(entries * SLICE_S), self.seconds))
+        timeline = Timeline(cast, (*(e * SLICE_S for e in entries), self.seconds))
         names = [self.kinds[parade][i] for i in cast]
         if rng.random() < 0.5:
             at, played, asked = self._told(rng, slices, entries, names)
         else:
-            at, played, asked = self._marked(rng, slices, entries)
+            agrees = bool(rng.random() < 0.5)
+            at, played = entries if agrees else elsewhere, [str(rng.choice(list(SOUNDS)))] * 3
+            asked = (question("agree", "yes" if agrees else "no", 2),)
         sound = self.tones.track(rng, slices, dict(zip(at, played, strict=True)), tested)
         return Sample(self.looks(parade, timeline), asked, sound=sound)
 
     @staticmethod
-    def _told(rng: np.random.Generator, slices: int, entries: np.ndarray,
-              names: Sequence[str]) -> tuple[list[int], list[str], tuple[Question, ...]]:
+    def _told(rng: np.random.Generator, slices: int, entries: tuple[int, ...],
+              names: Sequence[str]) -> tuple[tuple[int, ...], list[str], tuple[Question, ...]]:
         free = [i for i in range(1, slices) if i not in entries and i + 1 not in entries]
-        at = sorted(int(i) for i in rng.choice(free, 3, replace=False))
+        at = tuple(sorted(int(i) for i in rng.choice(free, 3, replace=False)))
         played = [str(s) for s in rng.permutation(list(SOUNDS))[:3]]
         which, rank, heard = int(rng.integers(3)), int(rng.integers(4)), int(rng.integers(3))
         there = names[int(np.searchsorted(entries, at[which], side="right"))]
         return at, played, (
             question("when", there, 4, sound=played[which]),
-            question("shown", names[rank], 4, rank=_RANKS[rank]),
+            question("shown", names[rank], 4, rank=RANKS[rank]),
             question("heard", played[heard], 3, rank=("first", "second", "last")[heard]),
         )
-
-    @staticmethod
-    def _marked(rng: np.random.Generator, slices: int,
-                entries: np.ndarray) -> tuple[list[int], list[str], tuple[Question, ...]]:
-        agrees = bool(rng.random() < 0.5)
-        far = [i for i in range(1, slices) if min(abs(i - e) for e in entries) > 1]
-        # As many sounds either way, and at least two slices apart, so that sound alone gives nothing away.
-        at = [int(e) for e in entries]
-        while not agrees:
-            at = sorted(int(i) for i in rng.choice(far, 3, replace=False))
-            if min(np.diff(at)) >= 2:
-                break
-        played = [str(rng.choice(list(SOUNDS)))] * 3
-        return at, played, (question("agree", "yes" if agrees else "no", 2),)
 
 
 def moments(films: Films, samples: Sequence[Sample]) -> torch.Tensor:

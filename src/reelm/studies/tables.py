@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ class Stock:
     tower: Callable[[], Tower] = lite_tower
     stills: int = 30
     clips: tuple[int, int] = (80, 100)
-    parades: tuple[int, int] = (15, 20)
+    parades: tuple[int, int] = (9, 12)
 
     def maker(self, study: Study, say: Say) -> Make:
         """Films for the arms of a study; features are made when first asked for, and kept."""
@@ -105,25 +105,18 @@ class Stock:
         def shown(name: str, count: int) -> Seen:
             return seen(name, self.folder, self.tower, study.width, self.stills, count, _SEED, say)
 
-        def parades(kind: Any, **settings: Any) -> Films:
-            return kind(shown("parades", self.parades[1]), made["parades"], self.parades[0], **settings)
-
-        def make(settings: Mapping[str, Any]) -> Films:
+        @cache
+        def films(**settings: Any) -> Films:
             if study.name == "connectors":
                 types = ("object", "colour", "direction", "count", "order")
                 return WorldClips(shown("clips", self.clips[1]), made["clips"], self.clips[0], types)
             kind, usual = _FILMS[study.name]
-            return parades(kind, **{**usual, **settings})
+            return kind(shown("parades", self.parades[1]), made["parades"], self.parades[0], **{**usual, **settings})
 
-        return make
+        return lambda settings: films(**settings)
 
 
 _FILMS: dict[str, tuple[Any, dict[str, Any]]] = {
     "frames": (Flashes, {"seconds": 4.0}), "rate": (Intruders, {"seconds": 6.0}),
     "sound": (Sounding, {"frames": 16, "seconds": 4.0}),
 }
-
-
-def smaller(study: Study, **settings: Any) -> Study:
-    """The same study with other settings, for trying the machinery."""
-    return replace(study, **settings)
