@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from reelm.errors import UsageError
+from reelm.eval.score import wilson
 from reelm.studies.run import Study
 
 Line = Mapping[str, Any]
@@ -44,7 +45,7 @@ def student(freedom: float, share: float = 0.975) -> float:
     return (low + high) / 2
 
 
-def estimate(right: np.ndarray) -> Estimate:
+def estimate(right: np.ndarray, lowest: float = 0.0) -> Estimate:
     """Mean of `right` [seeds, items] with an interval for other seeds and other items alike.
 
     The variances of the seeds' means and of the items' means are added, and the degrees of freedom follow Welch and
@@ -53,15 +54,15 @@ def estimate(right: np.ndarray) -> Estimate:
     """
     seeds, items = right.shape
     means, each = right.mean(1), right.mean(0)
-    parts = [(float(means.var(ddof=1)) / seeds, seeds - 1)] if seeds > 1 else []
-    parts += [(float(each.var(ddof=1)) / items, items - 1)]
-    variance = sum(v for v, _ in parts)
-    value = float(right.mean())
+    parts = [(float(x.var(ddof=1)) / n, n - 1) for x, n in ((means, seeds), (each, items)) if n > 1]
+    variance, value = sum(v for v, _ in parts), float(right.mean())
     if variance == 0:
-        return Estimate(value, value, value)
-    freedom = variance**2 / sum(v * v / f for v, f in parts if v)
-    half = student(freedom) * math.sqrt(variance)
-    return Estimate(value, value - half, value + half)
+        # All alike: what Wilson's interval leaves open after so many items without an exception.
+        half = wilson(0, items)[1]
+    else:
+        freedom = variance**2 / sum(v * v / f for v, f in parts if v)
+        half = student(freedom) * math.sqrt(variance)
+    return Estimate(value, max(value - half, lowest), min(value + half, 1.0))
 
 
 def marks(line: Line, type: str) -> np.ndarray:
@@ -81,7 +82,7 @@ def difference(lines: Sequence[Line], arm: str, other: str, type: str) -> Estima
     """Arm minus other, on the seeds that both have, item by item."""
     seeds = [{x["seed"] for x in lines if x["arm"] == a} for a in (arm, other)]
     shared = [x for x in lines if x["seed"] in seeds[0] & seeds[1]]
-    return estimate(of_arm(shared, arm, type) - of_arm(shared, other, type))
+    return estimate(of_arm(shared, arm, type) - of_arm(shared, other, type), lowest=-1.0)
 
 
 def arms_of(lines: Sequence[Line]) -> list[str]:

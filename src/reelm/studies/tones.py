@@ -9,7 +9,7 @@ import numpy as np
 
 from reelm.parts.encoders.fbank import RATE_HZ, kaldi_fbank
 
-SOUNDS = ("hum", "beep", "whistle", "hiss", "rattle", "chirp")
+SOUNDS = ("hum", "beep", "whistle", "hiss", "buzz", "chirp")
 #: One slice of sound.
 SLICE_S = 0.25
 
@@ -17,7 +17,7 @@ SLICE_S = 0.25
 def play(name: str, rng: np.random.Generator) -> np.ndarray:
     """A slice of sound, float32 samples at 16 kHz in -1..1, over a little noise; "" is the noise alone."""
     time_s = np.arange(int(SLICE_S * RATE_HZ)) / RATE_HZ
-    pitch, loud = float(rng.uniform(0.9, 1.1)), float(rng.uniform(0.1, 0.4))
+    pitch, loud = float(rng.uniform(0.95, 1.05)), float(rng.uniform(0.15, 0.4))
     noise = rng.normal(0, 1, len(time_s))
     waves = {
         "": np.zeros_like(time_s),
@@ -25,7 +25,7 @@ def play(name: str, rng: np.random.Generator) -> np.ndarray:
         "beep": np.sin(2 * np.pi * 800 * pitch * time_s),
         "whistle": np.sin(2 * np.pi * 3200 * pitch * time_s),
         "hiss": noise * 0.5,
-        "rattle": noise * (np.sin(2 * np.pi * 22 * pitch * time_s) > 0.8) * 1.5,
+        "buzz": np.sign(np.sin(2 * np.pi * 350 * pitch * time_s)),
         "chirp": np.sin(2 * np.pi * (400 * time_s + 6000 * pitch * time_s**2)),
     }
     return (waves[name] * loud + rng.normal(0, 0.003, len(time_s))).clip(-1, 1).astype(np.float32)
