@@ -15,7 +15,7 @@ from reelm.studies.pupil import Batch, Pupil, Vocabulary, batch_of, layout, loss
 from reelm.studies.seen import Seen
 from studies.small import CONNECTOR, WIDTH
 
-WORDS = Vocabulary.of(["Which object appears first?", "What colour is the ball?", "ball", "red"])
+WORDS = Vocabulary.of(["Which object appears first?", "What colour is the ball?", "ball", "red", "hum", "fish"])
 
 
 class Fixed:
@@ -27,12 +27,12 @@ class Fixed:
 def batch(*texts: str, sound: bool = False) -> Batch:
     asked = tuple(Question("object", text, "ball", 2) for text in texts)
     track = np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32) if sound else None
-    return batch_of(Fixed(), WORDS, [Sample(np.arange(4), asked, sound=track)])
+    return batch_of(Fixed(), WORDS, [Sample(np.arange(4), asked, ("ball", "hum"), sound=track)])
 
 
 def pupil(ears: str = "none", connector: dict | None = CONNECTOR) -> Pupil:
     torch.manual_seed(0)
-    return Pupil(connector, len(WORDS.words), WIDTH, 2, 5, ears).eval()
+    return Pupil(connector, WORDS, WIDTH, 2, 5, ears).eval()
 
 
 @torch.no_grad()

@@ -149,12 +149,12 @@ def test_no_seed_is_a_usage_error(small_stock: Stock, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_arm_of_the_real_studies_can_be_built_and_counts_its_tokens(name: str, small_stock: Stock) -> None:
-    from reelm.studies.pupil import Pupil
+    from reelm.studies.pupil import Pupil, Vocabulary
 
     real = STUDIES[name]
     assert {a for pair in real.pairs for a in pair} <= {arm.name for arm in real.arms}
     for arm in real.arms:
-        pupil = Pupil(arm.connector, 50, real.width, 1, 256, arm.ears)
+        pupil = Pupil(arm.connector, Vocabulary.of(["ball"]), real.width, 1, 256, arm.ears)
         if pupil.connector is not None:
             frames = arm.films.get("frames", 16 if name == "sound" else 8)
             with torch.no_grad():

@@ -35,10 +35,14 @@ _TEST = 2**40
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip for an arm: rows of pictures [T], what is asked, and slices of sound [S,F] if there is any."""
+    """One clip for an arm: rows of pictures [T], what is asked, and slices of sound [S,F] if there is any.
+
+    `there`: the words for what these pictures show and this sound holds.
+    """
 
     pictures: np.ndarray
     asked: tuple[Question, ...]
+    there: tuple[str, ...] = ()
     mirrored: bool = False
     sound: np.ndarray | None = None
 
@@ -97,17 +101,22 @@ class WorldClips:
             scene, rows = reversed_in_time(scene), rows[::-1]
         types = self._types(scene)
         cycle = [types[i % len(types)] for i in range(self.asked)]
-        return Sample(rows, tuple(ask(scene, t, seed=int(rng.integers(2**31))) for t in cycle), mirror)
+        return Sample(rows, tuple(ask(scene, t, seed=int(rng.integers(2**31))) for t in cycle), _words(scene), mirror)
 
     def test(self, number: int) -> Sample:
         tested = self._of_use[1]
         at = tested[number % len(tested)]
         scene = self._scenes[at]
-        return Sample(self.seen.index[at].numpy(), tuple(ask(scene, t, seed=1) for t in self._types(scene)))
+        asked = tuple(ask(scene, t, seed=1) for t in self._types(scene))
+        return Sample(self.seen.index[at].numpy(), asked, _words(scene))
 
     def words(self) -> list[str]:
         asked = [_BLANK.sub(" ", text) for type in self.types for text in WORLD_ASKS[type]]
         return [*asked, *KINDS, *map(plural, KINDS), *COLOURS, *DIRECTIONS, *RANKS, *NUMBERS.values()]
+
+
+def _words(scene: Scene) -> tuple[str, ...]:
+    return tuple(word for actor in scene.actors for word in (actor.kind, actor.colour))
 
 
 @dataclass(frozen=True)
@@ -133,14 +142,14 @@ class Cut:
     seconds: float
 
     @cached_property
-    def kinds(self) -> list[list[str]]:
-        """The names of the four objects of each parade."""
-        return [[a.kind for a in self.features.scene(i)[0].actors] for i in range(len(self.seen.index))]
+    def cast(self) -> list[list[tuple[str, str]]]:
+        """Kind and colour of the four objects of each parade."""
+        return [[(a.kind, a.colour) for a in self.features.scene(i)[0].actors] for i in range(len(self.seen.index))]
 
     def pick(self, rng: np.random.Generator, tested: bool) -> int:
         """A parade to learn from, or one to test on."""
         cut = self.train_shards * SHARD_CLIPS
-        return int(rng.integers(cut, len(self.kinds)) if tested else rng.integers(cut))
+        return int(rng.integers(cut, len(self.cast)) if tested else rng.integers(cut))
 
     def train(self, seed: int, number: int) -> Sample:
         return self.film(np.random.default_rng([seed, number, 52]), tested=False)
@@ -152,13 +161,16 @@ class Cut:
         """A film of this kind."""
         raise NotImplementedError
 
-    def looks(self, parade: int, timeline: Timeline) -> np.ndarray:
-        """The rows of pictures that evenly spaced looks at the film show."""
-        moments_s = (np.arange(self.frames) + 0.5) / self.frames * self.seconds
-        return self.seen.index[parade].numpy()[timeline.at(moments_s)]
+    def sample(self, parade: int, timeline: Timeline, asked: tuple[Question, ...], frames: int = 0,
+               sound: np.ndarray | None = None, heard: Sequence[str] = ()) -> Sample:
+        """The film of a timeline, at `frames` evenly spaced looks (0: as many as usual)."""
+        frames = frames or self.frames
+        looks = timeline.at((np.arange(frames) + 0.5) / frames * self.seconds)
+        there = [word for at in sorted(set(looks.tolist()) - {EMPTY}) for word in self.cast[parade][at]]
+        return Sample(self.seen.index[parade].numpy()[looks], asked, (*there, *heard), sound=sound)
 
     def words(self) -> list[str]:
-        return [*_ASKED, *KINDS, *SOUNDS, "yes", "no", "1", "2", "3", "4"]
+        return [*_ASKED, *KINDS, *COLOURS, *SOUNDS, "yes", "no", "1", "2", "3", "4"]
 
 
 #: The questions about films, by type.
@@ -199,10 +211,10 @@ class Flashes(Cut):
             ends += [now + float(lengths[i]), now + float(lengths[i] + gaps[i + 1])]
             now = ends[-1]
         timeline = Timeline(tuple(shown), (*ends[:-1], self.seconds))
-        names = self.kinds[parade]
+        names = [kind for kind, _ in self.cast[parade]]
         asked = (question("first", names[cast[0]], len(KINDS)), question("last", names[cast[-1]], len(KINDS)),
                  question("number", str(count), 4))
-        return Sample(self.looks(parade, timeline), asked)
+        return self.sample(parade, timeline, asked)
 
 
 @dataclass(frozen=True)
@@ -225,13 +237,9 @@ class Intruders(Cut):
         length_s = float(rng.uniform(low_s, high_s))
         begin_s = float(rng.uniform(0.3, self.seconds - length_s - 0.3))
         timeline = Timeline((stays, comes, stays), (begin_s, begin_s + length_s, self.seconds))
-        names = self.kinds[parade]
+        names = [kind for kind, _ in self.cast[parade]]
         asked = question("brief", names[comes], len(KINDS)), question("long", names[stays], len(KINDS))
-        looks = self.looks(parade, timeline)
-        if tested and self.test_frames:
-            moments_s = (np.arange(self.test_frames) + 0.5) / self.test_frames * self.seconds
-            looks = self.seen.index[parade].numpy()[timeline.at(moments_s)]
-        return Sample(looks, asked)
+        return self.sample(parade, timeline, asked, self.test_frames if tested else 0)
 
 
 @cache
@@ -265,7 +273,7 @@ class Sounding(Cut):
         entries, elsewhere = _two_plans(rng, slices)
         cast = tuple(int(i) for i in rng.permutation(4))
         timeline = Timeline(cast, (*(e * SLICE_S for e in entries), self.seconds))
-        names = [self.kinds[parade][i] for i in cast]
+        names = [self.cast[parade][i][0] for i in cast]
         if rng.random() < 0.5:
             at, played, asked = self._told(rng, slices, entries, names)
         else:
@@ -273,7 +281,7 @@ class Sounding(Cut):
             at, played = entries if agrees else elsewhere, [str(rng.choice(list(SOUNDS)))] * 3
             asked = (question("agree", "yes" if agrees else "no", 2),)
         sound = self.tones.track(rng, slices, dict(zip(at, played, strict=True)), tested)
-        return Sample(self.looks(parade, timeline), asked, sound=sound)
+        return self.sample(parade, timeline, asked, sound=sound, heard=played)
 
     @staticmethod
     def _told(rng: np.random.Generator, slices: int, entries: tuple[int, ...],

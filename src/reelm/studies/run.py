@@ -55,9 +55,9 @@ class Study:
     pairs: tuple[tuple[str, str], ...]
     steps: int
     batch: int = 32
-    rate: float = 2e-3
-    width: int = 96
-    layers: int = 3
+    rate: float = 4e-3
+    width: int = 48
+    layers: int = 2
     tests: int = 1000
     #: Shares of the training after which the arm is examined.
     examined: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
@@ -129,7 +129,7 @@ def once(study: Study, arm: Arm, seed: int, make: Make, say: Say) -> dict[str, A
              for i in range(0, study.tests, 50)]
     sound = tests[0].sound
     torch.manual_seed(seed)
-    pupil = Pupil(arm.connector, len(vocabulary.words), study.width, study.layers,
+    pupil = Pupil(arm.connector, vocabulary, study.width, study.layers,
                   0 if sound is None else sound.shape[-1], arm.ears)
     optimizer = torch.optim.AdamW(pupil.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     checks = {max(1, round(share * study.steps)) for share in study.examined}

@@ -13,7 +13,7 @@ from reelm.studies.run import Arm, Make, Study
 from reelm.studies.seen import Say, Seen, Tower, lite_tower, seen, sources
 
 #: Of the numbers per cell that every connector gets and of the language part.
-WIDTH = 96
+WIDTH = 48
 _SEED = 11
 
 
