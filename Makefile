@@ -12,7 +12,7 @@ BIN  := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(shell printf '%s' '$(TORCH_SPEC)' | cksum | cut -d' ' -f1)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-all lint bench zoo tiny package package-check clean venv
+.PHONY: help demo test test-all lint bench studies zoo tiny package package-check clean venv
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -51,6 +51,9 @@ lint: $(STAMP) ## ruff and mypy
 
 bench: $(STAMP) ## speed and memory on this machine, as ratios
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+studies: $(STAMP) ## every controlled comparison: tables and plots in runs/studies (hours; goes on where it was stopped)
+	$(BIN)/reelm study all --out runs/studies
 
 zoo: $(STAMP) ## every kind of media file: what opens, what does not, and how many pictures come wrong
 	PYTHONPATH=tests $(BIN)/python -m media.zoo

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reelm.cli import ask, caption, chat, convert, data, demo, doctor, failures, folders, model, parts, train
+from reelm.cli import ask, caption, chat, convert, data, demo, doctor, failures, folders, model, parts, study, train
 from reelm.cli.failures import guarded
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.command("caption", help=caption.HELP)(guarded(caption.caption))
 app.command("train", help=train.HELP)(guarded(train.train))
 app.command("demo")(guarded(demo.demo))
 app.command("parts")(guarded(parts.parts))
+app.command("study", help=study.HELP)(guarded(study.study))
 app.command("doctor")(guarded(doctor.doctor))
 models.command("list")(guarded(model.list_models))
 models.command("show")(guarded(model.show))
