@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reelm import errors
 from reelm.errors import BudgetError, CheckpointError, MediaError, PolicyError, ReelmError, UsageError
-from reelm.types import Answer, Audio, Clip, Cue, Frames, Image, Message, Span, Tokens
+from reelm.types import Answer, Audio, AudioVideo, Clip, Cue, Frames, Image, Message, Span, Tokens
 
 if TYPE_CHECKING:
     from reelm.model.front import VideoLM
@@ -23,9 +23,9 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 
 _LAZY = {"load": "reelm.model.load", "VideoLM": "reelm.model.front"}
 
-__all__ = ["Answer", "Audio", "BudgetError", "CheckpointError", "Clip", "Cue", "Frames", "Image", "MediaError",
-           "Message", "PolicyError", "ReelmError", "Span", "Tokens", "UsageError", "VideoLM", "__version__", "errors",
-           "load"]
+__all__ = ["Answer", "Audio", "AudioVideo", "BudgetError", "CheckpointError", "Clip", "Cue", "Frames", "Image",
+           "MediaError", "Message", "PolicyError", "ReelmError", "Span", "Tokens", "UsageError", "VideoLM",
+           "__version__", "errors", "load"]
 
 
 def __getattr__(name: str) -> Any:

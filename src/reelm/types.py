@@ -170,7 +170,15 @@ class Audio:
 
 
 #: What a message may hold. A `str` is always text; a file is always a `Clip`.
-Part = str | Clip | Frames | Image | Audio
+@dataclass(frozen=True)
+class AudioVideo:
+    """Pictures and sound of one clip: one place in the prompt, vision tokens followed by audio tokens."""
+
+    frames: Frames
+    audio: Audio
+
+
+Part = str | Clip | Frames | Image | Audio | AudioVideo
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from reelm.data.world import frames, held_out
 from reelm.errors import UsageError
 from reelm.eval.photographs import accepted
 from reelm.eval.run import PAIRED, TYPES, fits, frozen, items, measure, parts_of, row, shuffled
-from reelm.model.processing import AudioVideo
-from reelm.types import Audio, Frames
+from reelm.types import Audio, AudioVideo, Frames
 
 
 @pytest.mark.parametrize("kind", [t for t in PLOTS_OF if t in TYPES])

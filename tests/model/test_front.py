@@ -14,8 +14,8 @@ from model.films import RATE, Calls, lively, pictures, tone
 from reelm.errors import BudgetError, MediaError, ReelmError, UsageError
 from reelm.model import sensing
 from reelm.model.asking import Ask, Options, spans_in
-from reelm.model.processing import AudioVideo, Sketch
-from reelm.types import AUDIO, VISION, Answer, Clip, Frames, Image, Message, Span
+from reelm.model.processing import Sketch
+from reelm.types import AUDIO, VISION, Answer, AudioVideo, Clip, Frames, Image, Message, Span
 
 # -- one question ------------------------------------------------------------------------------------------------------
 

@@ -105,7 +105,8 @@ def composed(path: Path, side_px: int, ground: np.ndarray | tuple[int, int, int]
     scale = share * side_px / max(thing.size)
     width, height = (max(1, round(n * scale)) for n in thing.size)
     thing = thing.resize((width, height), Picture.Resampling.LANCZOS)
-    plain = isinstance(ground, tuple)
-    whole = Picture.new("RGB", (side_px, side_px), ground) if plain else Picture.fromarray(ground)
+    if isinstance(ground, tuple):
+        ground = np.full((side_px, side_px, 3), ground, np.uint8)
+    whole = Picture.fromarray(ground)
     whole.paste(thing, (round(centre[0] * side_px - width / 2), round(centre[1] * side_px - height / 2)), thing)
     return np.asarray(whole)

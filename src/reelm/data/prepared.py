@@ -25,9 +25,9 @@ from reelm.data.store import Store, Tensors
 from reelm.errors import UsageError
 from reelm.media.content import content_of, is_folder
 from reelm.model.modeling import ReelmModel
-from reelm.model.processing import AudioVideo, ReelmProcessor
+from reelm.model.processing import ReelmProcessor
 from reelm.model.sensing import Choice, Medium, Senses
-from reelm.types import Audio, Clip, Frames, Image
+from reelm.types import Audio, AudioVideo, Clip, Frames, Image
 
 #: Libraries whose release may change a picture, a sound or a feature in its last bits.
 _LIBRARIES = ("av", "pillow", "numpy", "kaldi-native-fbank", "transformers", "torch")

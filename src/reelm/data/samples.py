@@ -17,11 +17,11 @@ from reelm.data.records import Record, examined
 from reelm.data.rows import RecordError, file_of, is_shards
 from reelm.data.shards import Shards
 from reelm.errors import BudgetError, ReelmError, UsageError
-from reelm.model.processing import AudioVideo, ReelmProcessor
+from reelm.model.processing import ReelmProcessor
 from reelm.model.sensing import Choice, Senses
 from reelm.parts.layouts.chat import IGNORED
 from reelm.parts.layouts.turns import Cells, Laid, Turn
-from reelm.types import Audio, Clip
+from reelm.types import Audio, AudioVideo, Clip
 
 #: What a form changes in the layout of the model; None puts another in its place.
 FORMS: dict[str, dict[str, Any]] = {"chat": {}, "bare": {"media_alone": True}, "plain": {"kind": "plain"}}

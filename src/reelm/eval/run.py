@@ -27,8 +27,7 @@ from reelm.data.tracks import RECORDED, track
 from reelm.data.world import PHOTO, Scene, film, frames, scene, sound, with_sound
 from reelm.errors import ReelmError, UsageError
 from reelm.eval.score import Proportion
-from reelm.model.processing import AudioVideo
-from reelm.types import Clip, Frames
+from reelm.types import AudioVideo, Clip, Frames
 
 #: Seeds of test scenes start here; training draws its seeds from a generator that never reaches this stretch by design.
 FIRST_SEED = 9_000_000_000_000_000_000

@@ -6,7 +6,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 
 from reelm.model.config import ReelmConfig
 from reelm.model.modeling import ReelmModel
-from reelm.model.processing import AudioVideo, ReelmProcessor, Sketch
+from reelm.model.processing import ReelmProcessor, Sketch
+from reelm.types import AudioVideo
 
 AutoConfig.register("reelm", ReelmConfig, exist_ok=True)
 for _auto in (AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText):

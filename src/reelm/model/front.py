@@ -19,11 +19,11 @@ from reelm.model.engine import CANCELLED, Engine, Request
 from reelm.model.modeling import ReelmModel
 from reelm.model.perceive import joined, perceive
 from reelm.model.prefix import Prefix, Shelf
-from reelm.model.processing import AudioVideo, Plan, ReelmProcessor, Sketch
+from reelm.model.processing import Plan, ReelmProcessor, Sketch
 from reelm.model.sensing import Choice, Clock, Look, Medium, Seen, Senses
 from reelm.model.speech import Same, Spoken, Words, asks_for_words, listen
 from reelm.model.taps import Taps
-from reelm.types import AUDIO, VISION, Answer, Audio, Clip, Frames, Message, Part, Tokens
+from reelm.types import AUDIO, VISION, Answer, Audio, AudioVideo, Clip, Frames, Message, Part, Tokens
 
 
 class VideoLM(Taps):

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from reelm.model.config import part_of
 from reelm.model.modeling import ReelmModel
-from reelm.model.processing import AudioVideo, ReelmProcessor
+from reelm.model.processing import ReelmProcessor
 from reelm.parts.base import Grid
-from reelm.types import AUDIO, VISION, Audio, Frames, Image, Tokens
+from reelm.types import AUDIO, VISION, Audio, AudioVideo, Frames, Image, Tokens
 
 Decoded = Frames | Image | Audio | AudioVideo
 

@@ -18,17 +18,9 @@ from reelm.errors import UsageError
 from reelm.model.config import AudioSettings, ReelmConfig, VisionSettings, checked, part_of
 from reelm.parts.layouts.chat import IGNORED, filler_id
 from reelm.parts.layouts.turns import Cells, Laid, Turn
-from reelm.types import Audio, Clip, Frames, Image, Message
+from reelm.types import Audio, AudioVideo, Clip, Frames, Image, Message
 
 Grid = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class AudioVideo:
-    """Pictures and sound of one clip: one place in the prompt, vision tokens followed by audio tokens."""
-
-    frames: Frames
-    audio: Audio
 
 
 @dataclass(frozen=True)

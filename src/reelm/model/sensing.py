@@ -14,8 +14,8 @@ import numpy as np
 from reelm import media, registry
 from reelm.errors import BudgetError, ReelmError, UsageError
 from reelm.model.config import VisionSettings, part_of
-from reelm.model.processing import AudioVideo, ReelmProcessor, Sketch
-from reelm.types import Audio, Clip, Frames, Image, MediaInfo, Tokens
+from reelm.model.processing import ReelmProcessor, Sketch
+from reelm.types import Audio, AudioVideo, Clip, Frames, Image, MediaInfo, Tokens
 
 Medium = Clip | Frames | Image | Audio | AudioVideo
 
@@ -145,9 +145,10 @@ class Senses:
         """Decodes what was looked up: the medium for the processor, and what is to be said about it."""
         if look.medium is not None:
             heard: tuple[str, ...] = ()
-            if isinstance(look.medium, Audio | AudioVideo):
-                sound = look.medium if isinstance(look.medium, Audio) else look.medium.audio
-                heard = self._on_sound(sound, of_video=sound is not look.medium)
+            if isinstance(look.medium, AudioVideo):
+                heard = self._on_sound(look.medium.audio, of_video=True)
+            elif isinstance(look.medium, Audio):
+                heard = self._on_sound(look.medium, of_video=False)
             return look.medium, [*look.notes, *heard]
         frames = look.reader.frames(look.at_s) if look.at_s is not None else None
         sound = look.reader.audio(self._rate_hz) if look.hears else None

@@ -33,7 +33,7 @@ class ClipSet(_Closed):
     """Training clips 0..clips-1, looked at in `frames` moments.
 
     `source`: `world` are drawn scenes, `plot` fixing their plot (None mixes all); `rows` is made of the picture tower's
-    classifier over the set `over`; `photos` are photographs that a package ships (those stored under `over`, if it is given).
+    classifier over the set `over`; `photos` are photographs that a package ships, stored under `over` if it is given.
     """
 
     clips: int
