@@ -95,7 +95,7 @@ class Stock:
     tower: Callable[[], Tower] = lite_tower
     stills: int = 30
     clips: tuple[int, int] = (80, 100)
-    parades: tuple[int, int] = (6, 8)
+    parades: tuple[int, int] = (10, 14)
 
     def maker(self, study: Study, say: Say) -> Make:
         """Films for the arms of a study; features are made when first asked for, and kept."""
