@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from reelm.data.sprites import KINDS
 from reelm.data.world import held_out, scene
 from reelm.studies.films import EMPTY, Flashes, Intruders, Sounding, Timeline, WorldClips, moments
 from reelm.studies.seen import Parades, Seen
@@ -51,6 +52,8 @@ def test_flashes_that_are_looked_at_closely_are_all_seen() -> None:
         few = coarse.test(number)
         assert answers(few) == told, "the same film, whatever the number of looks"
         missed += len(set(names(few)) - {""}) < len(shown)
+        assert set(sample.there) & set(KINDS) == set(shown), "what is there is what the looks show"
+        assert set(few.there) & set(KINDS) == set(names(few)) - {""}
     assert missed > 30
 
 

@@ -80,6 +80,28 @@ def test_fused_sound_reaches_the_pictures_of_its_moment_only() -> None:
     assert (moved.amax(1) > 1e-4).tolist() == [False, True, False, False]
 
 
+def test_naming_asks_for_the_words_of_the_streams_an_arm_has() -> None:
+    heard = batch("Which object appears first?", sound=True)
+    asked = {ears: {WORDS.words[i] for i in pupil(ears, connector).named}
+             for ears, connector in (("none", CONNECTOR), ("tokens", CONNECTOR), ("alone", None))}
+    assert asked == {"none": {"ball", "fish", "red"}, "tokens": {"ball", "fish", "red", "hum"}, "alone": {"hum"}}
+    assert pupil("none", None).naming_loss(heard.pictures, heard) == 0
+
+
+def test_one_token_near_each_word_is_enough_and_words_for_absent_things_cost() -> None:
+    model, heard = pupil(), batch("Which object appears first?")
+    words = model.language.embed_tokens.weight
+    with torch.no_grad():
+        model.sureness.copy_(torch.tensor([8.0, -4.0]))
+        words.copy_(torch.eye(*words.shape))
+        ball, fish = (words[WORDS.words.index(w)] for w in ("ball", "fish"))
+        nothing = torch.zeros(1, 6, WIDTH)
+        right, wrong = nothing.clone(), nothing.clone()
+        right[0, 4], wrong[0, 1] = ball, fish
+        losses = [float(model.naming_loss(tokens, heard)) for tokens in (right, right.flip(1), nothing, wrong)]
+    assert losses[0] == losses[1] < losses[2] < losses[3]
+
+
 def test_an_unknown_word_is_an_error() -> None:
     with pytest.raises(UsageError, match="trombone"):
         WORDS.ids("Which trombone?")

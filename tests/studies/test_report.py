@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from reelm.errors import UsageError
-from reelm.studies.report import contrasts, difference, estimate, of_arm, plot, student, table
+from reelm.studies.report import contrasts, difference, estimate, of_arm, plot, student, table, written
+from studies.small import study
 
 
 @pytest.mark.parametrize(("freedom", "printed"), [(1, 12.706), (2, 4.303), (3, 3.182), (10, 2.228), (1000, 1.962)])
@@ -78,3 +79,8 @@ def test_the_plot_is_a_picture_with_something_on_it(tmp_path: Path) -> None:
     with Image.open(plot(lines(), "Which?", tmp_path / "a.png")) as picture:
         seen = np.asarray(picture.convert("RGB"))
     assert min(seen.shape[:2]) > 200 and len(np.unique(seen.reshape(-1, 3), axis=0)) > 50
+
+
+def test_a_report_without_a_finished_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run of 'sound' is finished"):
+        written(study("sound"), [], tmp_path)

@@ -168,7 +168,13 @@ def plot(lines: Sequence[Line], title: str, path: Path) -> Path:
 
 
 def written(study: Study, lines: Sequence[Line], out: Path) -> str:
-    """The report of a study as Markdown; also written to NAME.md, with the plot NAME.png beside it."""
+    """The report of a study as Markdown; also written to NAME.md, with the plot NAME.png beside it.
+
+    Raises: UsageError where no run is finished.
+    """
+    if not lines:
+        raise UsageError(f"no run of {study.name!r} is finished yet", where=str(out),
+                         remedy="Another process is at them; ask again when it is done")
     plot(lines, study.asks, out / f"{study.name}.png")
     text = f"### {study.asks}\n\n{table(lines)}\n{contrasts(lines, study.pairs)}"
     (out / f"{study.name}.md").write_text(text, encoding="utf-8")

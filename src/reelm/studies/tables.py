@@ -42,14 +42,14 @@ CONNECTORS = Study(
     (*(Arm(name, settings) for name, settings in _CONNECTORS.items()), Arm("blind", None)),
     (("stc_v35", "stp"), ("stc_v35", "spatial_pool"), ("stc_v35", "spatial_conv"), ("stc_v35", "qformer"),
      ("stc_v35", "linear, mean over time"), ("stc, 125 tokens", "stp"), ("stc, 125 tokens", "stc_v35")),
-    steps=600,
+    steps=800,
 )
 
 FRAMES = Study(
     "frames", "Do more frames help where things happen fast?",
     tuple(Arm(f"{n} frames", _volume("stc_v35", 2, 4, 4), films={"frames": n}) for n in (4, 8, 16, 32)),
     (("8 frames", "4 frames"), ("16 frames", "8 frames"), ("32 frames", "16 frames")),
-    steps=500,
+    steps=700,
 )
 
 _SLOW, _LEAN, _FAST = {"frames": 6}, {"frames": 6}, {"frames": 36}
@@ -71,7 +71,7 @@ RATE = Study(
      ("6 fps of 2 tokens, tuned on brief events", "6 fps of 2 tokens"),
      ("1 fps of 16 tokens, tuned on brief events", "1 fps of 16 tokens"),
      ("1 fps of 2 tokens, asked at 6", "1 fps of 2 tokens")),
-    steps=450,
+    steps=600,
 )
 
 _SIGHT = _volume("stc_v35", 2, 4, 4)
@@ -81,7 +81,7 @@ SOUND = Study(
      ears="tokens"), Arm("joint, fused in time", _SIGHT, ears="fused")),
     (("joint, tokens side by side", "video only"), ("joint, tokens side by side", "audio only"),
      ("joint, fused in time", "joint, tokens side by side")),
-    steps=600,
+    steps=900,
 )
 
 STUDIES = {study.name: study for study in (CONNECTORS, FRAMES, RATE, SOUND)}
@@ -95,7 +95,7 @@ class Stock:
     tower: Callable[[], Tower] = lite_tower
     stills: int = 30
     clips: tuple[int, int] = (80, 100)
-    parades: tuple[int, int] = (6, 8)
+    parades: tuple[int, int] = (10, 14)
 
     def maker(self, study: Study, say: Say) -> Make:
         """Films for the arms of a study; features are made when first asked for, and kept."""
