@@ -242,6 +242,8 @@ class _Stepper:
         norm = parallel.clip(self.learning, stage.clip) if count else 0.0
         loss = total / count if count else math.nan
         fault = self._fault(loss, norm, count)
+        if progress.step == 0:
+            self._tell_idle()
         progress.step += 1
         progress.consumed = consumed
         if fault is None:
@@ -288,6 +290,13 @@ class _Stepper:
             for name, one in here.items():
                 sums[name] = sums.get(name, 0.0) + one
         return sums, suspects
+
+    def _tell_idle(self) -> None:
+        """Weights that are open and that nothing reached, such as the layers of a tower behind the one that is read."""
+        for group in self.optimizer.param_groups:
+            if idle := sum(one.numel() for one in group["params"] if one.grad is None):
+                self.loop.log("note", text=f"{idle:,} weights of {group['part']} had no gradient in the first step of "
+                              f"{self.stage.name}: its samples do not use them")
 
     def _stand_in(self) -> dict[str, Any]:
         """A batch to keep the processes in step with: the last one of this process, or any that can be made."""
