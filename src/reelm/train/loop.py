@@ -274,7 +274,6 @@ class _Stepper:
                     continue
                 # Processes meet in every pass. Nothing is learnt from this one: its losses are multiplied by 0.
                 batch, weight = self._stand_in(), 0.0
-            self.good = batch
             at = loop.ranks.rank + number * loop.ranks.count
             torch.manual_seed(draw(loop.recipe.seed, loop.progress.at, loop.progress.step, at))
             with loop.ranks.accumulating(self.module, last=number == len(batches) - 1):
@@ -282,7 +281,9 @@ class _Stepper:
                     total, count, told = self.module(objectives.moved(batch, loop.ranks.device))
                 (total * weight).backward()
             value = float(total.detach()) * weight
-            if not math.isfinite(value):
+            if math.isfinite(value):
+                self.good = batch  # one that is not would spoil what it stands in for, even times 0
+            else:
                 suspects += batch["ids"]
             here = {"total": value, "count": count * weight, "samples": len(batch["ids"]) * weight,
                     "tokens": objectives.tokens_of(batch) * weight,
