@@ -108,6 +108,8 @@ def test_when_the_time_is_up_what_is_there_is_packed(tmp_path: Path, capfd: pyte
         assert code == 0 and "goes on from its last state" in capfd.readouterr().err
         shutil.rmtree(tmp_path / "work" / "inputs")
     assert 0 < counts[0] < counts[1]
+    away.run(tmp_path / "work", tmp_path / "kept", [sys.executable, "-c", "open('out/b', 'w').write('b')"], keep=["b"])
+    assert [one.path for one in parcels.read(tmp_path / "kept").files] == ["b"]
 
 
 def test_the_bases_travel_into_the_cache_that_the_run_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

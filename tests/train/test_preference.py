@@ -112,7 +112,7 @@ def test_the_loss_of_a_batch_is_that_of_its_replies_one_by_one(batch: dict[str, 
 
 def test_a_fresh_adapter_is_its_own_reference(batch: dict[str, Any]) -> None:
     found = dpo()(trained(), batch)
-    assert float(found.total) == pytest.approx(2 * math.log(2), abs=1e-5)
+    assert found.total.item() == pytest.approx(2 * math.log(2), abs=1e-5)
     assert found.told["margin"] == pytest.approx(0, abs=1e-5)
 
 
@@ -124,13 +124,30 @@ def test_the_loss_and_the_gradient_of_the_connector_change_with_the_video(batch:
         model.zero_grad()
         found = dpo()(model, given)
         found.total.backward()
-        losses.append(float(found.total))
+        losses.append(found.total.item())
         gradients.append(torch.cat([one.grad.flatten() for one in connector]))
     assert abs(losses[0] - losses[1]) > 1e-4
     assert gradients[0].norm() > 1e-4
     apart = (gradients[0] - gradients[1]).norm() / gradients[0].norm()
     assert apart > 0.1
     print(f"\n| films exchanged | loss {losses[0]:.5f} -> {losses[1]:.5f} | connector's gradient {apart:.0%} apart |")
+
+
+def test_frozen_towers_run_once_for_both_replies_and_the_reference(batch: dict[str, Any]) -> None:
+    model = shaken(trained())
+    base = model.get_base_model()
+    calls: list[str] = []
+    for name in ("vision_tower", "audio_tower"):
+        getattr(base, name).register_forward_hook(lambda *_, name=name: calls.append(name))
+    once = dpo()(model, batch)
+    assert sorted(calls) == ["audio_tower", "vision_tower"]
+    learning = attach(lively(), AdapterSettings(r=4, alpha=8, beside=("vision_tower",)))
+    learning.load_state_dict(model.state_dict(), strict=False)
+    often = dpo()(learning, batch)  # a tower that learns is another one in the reference
+    assert often.total.item() == pytest.approx(once.total.item(), abs=1e-5)
+    often.total.backward()
+    tower = [one for name, one in learning.named_parameters() if "vision_tower.modules_to_save" in name]
+    assert tower and sum(float(one.grad.norm()) for one in tower if one.grad is not None) > 0
 
 
 def test_a_few_steps_draw_the_replies_apart(batch: dict[str, Any]) -> None:
@@ -142,7 +159,7 @@ def test_a_few_steps_draw_the_replies_apart(batch: dict[str, Any]) -> None:
         found.total.backward()
         optimizer.step()
         optimizer.zero_grad()
-        told.append((float(found.total) / 2, found.told["margin"] / 2))
+        told.append((found.total.item() / 2, found.told["margin"] / 2))
     assert told[-1][0] < told[0][0] - 0.1 and told[-1][1] > 0.5 and found.told["preferred"] == 2
     (loss, margin), (last, apart) = told[0], told[-1]
     print(f"\n| DPO, 5 steps | loss {loss:.3f} -> {last:.3f} | margin {margin:.2f} -> {apart:.2f} |")
@@ -153,9 +170,9 @@ def test_what_is_computed_before_is_what_the_adapter_leaves_out(batch: dict[str,
     written = write_reference(lively(), [batch, {"ids": []}], tmp_path / "reference.json")
     assert set(written) == {"a", "b"} and read_reference(tmp_path / "reference.json") == written
     live, read = dpo()(model, batch), dpo(reference=str(tmp_path / "reference.json"))(model, batch)
-    assert float(live.total) == pytest.approx(float(read.total), abs=1e-5)
+    assert live.total.item() == pytest.approx(read.total.item(), abs=1e-5)
     plain = lively()  # no adapter: with a reference from before, everything may learn
-    assert float(dpo(reference=written)(plain, batch).total) == pytest.approx(1.3863, abs=1e-4)
+    assert dpo(reference=written)(plain, batch).total.item() == pytest.approx(1.3863, abs=1e-4)
     with pytest.raises(UsageError, match="nothing on sample 'b'"):
         dpo(reference={"a": (0.0, 0.0)})(plain, batch)
     with pytest.raises(UsageError, match="two samples have the id 'a'"):

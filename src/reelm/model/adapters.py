@@ -153,7 +153,7 @@ def _digest_of_tiny() -> str:
     from reelm.model.tiny import SHIPPED
 
     found = hashlib.sha256(f"{LANGUAGE.sha256} {VISION.sha256}\n".encode())
-    for path in sorted(SHIPPED.iterdir()):
+    for path in sorted(one for one in SHIPPED.iterdir() if one.is_file()):
         found.update(path.name.encode() + b"\n" + hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
 

@@ -50,10 +50,11 @@ def pack(recipe: Path, features: Path, out: Path, piece_mb: float = 30, *, bases
     return parcels.pack(entries, out, int(piece_mb * MB))
 
 
-def run(work: Path, results: Path, command: Sequence[str], *, minutes: float | None = None,
-        piece_mb: float = 15) -> int:
+def run(work: Path, results: Path, command: Sequence[str], *, minutes: float | None = None, piece_mb: float = 15,
+        keep: Sequence[str] = ()) -> int:
     """Unpacks the pieces in `work`, goes on from `results` where there are some, runs `command`, packs what it left.
 
+    `keep`: of what it left, only these; without the state it cannot be gone on with elsewhere.
     Gives the exit code of the command, 0 when it was ended because the time was up.
     Raises: UsageError when pieces are missing.
     """
@@ -64,7 +65,8 @@ def run(work: Path, results: Path, command: Sequence[str], *, minutes: float | N
         parcels.unpack(results, out)
     out.mkdir(exist_ok=True)
     code = _timed(command, inputs, minutes)
-    parcel = parcels.pack({path.name: path for path in out.iterdir()}, results, int(piece_mb * MB))
+    left = {path.name: path for path in out.iterdir() if not keep or path.name in keep}
+    parcel = parcels.pack(left, results, int(piece_mb * MB))
     say(f"{len(parcel.pieces)} pieces with {len(parcel.files)} files in {results}")
     return code
 
@@ -108,7 +110,8 @@ def main(given: Sequence[str] | None = None) -> int:
         elif asked.verb == "run":
             command = words[cut + 1:] or [sys.executable, "-m", "reelm.train.run", RECIPE, "--features", FEATURES,
                                           "--out", OUT, "--device", asked.device]
-            return run(asked.work, asked.results, command, minutes=asked.minutes, piece_mb=asked.piece_mb)
+            return run(asked.work, asked.results, command, minutes=asked.minutes, piece_mb=asked.piece_mb,
+                       keep=asked.keep)
         else:
             files = parcels.unpack(asked.results, asked.out)
             say(f"{len(files)} files in {asked.out}")
@@ -137,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--device", default="cuda")
     verb.add_argument("--minutes", type=float, help="end it after so long; it can go on later")
     verb.add_argument("--piece-mb", type=float, default=15)
+    verb.add_argument("--keep", action="append", default=[], metavar="NAME", help="pack only this of what it left, for "
+                      "example export; without its state the run cannot go on elsewhere")
     verb = verbs.add_parser("join", help="results out of their pieces")
     verb.add_argument("results", type=Path)
     verb.add_argument("--out", type=Path, required=True)

@@ -96,6 +96,7 @@ def dpo(beta: float = 0.1, label_smoothing: float = 0.0, reference: str | Refere
     known = read_reference(reference) if isinstance(reference, str) else reference
 
     def loss(model: nn.Module, batch: Batch) -> Loss:
+        batch = _towered(model, batch)
         # First: PEFT's switch turns the gradients of weights off and on, which must not happen amid the policy's.
         fixed = _without_adapter(model, batch) if known is None else _looked_up(known, batch["ids"])
         policy = reply_logps(model, batch)
@@ -109,6 +110,25 @@ def dpo(beta: float = 0.1, label_smoothing: float = 0.0, reference: str | Refere
             "reward_chosen": float(moved[0]), "reward_rejected": float(moved[1])})
 
     return loss
+
+
+def _towered(model: Any, batch: Batch) -> Batch:
+    """The batch with what frozen towers make of its media, so that they run once and not for both replies, twice.
+
+    A tower that learns, or is trained whole beside an adapter, is another one in the reference; then media stay.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    made = dict(batch)
+
+    def still(tower: Any) -> bool:
+        return not hasattr(tower, "modules_to_save") and not any(one.requires_grad for one in tower.parameters())
+
+    with torch.no_grad():
+        if "pixel_values_videos" in made and still(base.vision_tower):
+            made["vision_features"] = base.see(made.pop("pixel_values_videos"))
+        if "input_features" in made and still(base.audio_tower):
+            made["audio_features"] = torch.cat(base.hear(made.pop("input_features"), made["audio_frames"]))
+    return made
 
 
 def _without_adapter(model: nn.Module, batch: Batch) -> Tensor:
