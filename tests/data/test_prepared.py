@@ -105,8 +105,11 @@ def test_pixels_of_more_than_256_values_a_colour_are_kept_as_they_are() -> None:
     made = {"pixel_values_videos": torch.linspace(-1, 1, 3 * 20 * 20).reshape(1, 3, 20, 20)}
     assert prepared._packed(made) is made and prepared._unpacked(made) is made
     few = {"pixel_values_videos": (made["pixel_values_videos"] * 9).round() / 7}
+    few["pixel_values_videos"][0, :, 0, :4] = torch.tensor([0.0, -0.0, float("nan"), -1e-40])
     packed = prepared._packed(few)
-    assert packed["codes"].dtype == torch.uint8 and equal(prepared._unpacked(packed), few)
+    (again,) = prepared._unpacked(packed).values()
+    assert packed["codes"].dtype == torch.uint8
+    assert torch.equal(again.view(torch.int32), few["pixel_values_videos"].view(torch.int32))
 
 
 def test_a_file_that_changed_or_moved_is_told_by_its_content(folder: Path, senses: Senses, tmp_path: Path) -> None:
@@ -201,6 +204,15 @@ def test_features_in_place_of_media_give_the_same_logits(lm: VideoLM, folder: Pa
         lm.model.connect_vision(again["vision_features"][1:], counts["video_frames"])
     with pytest.raises(UsageError, match="sound features given"):
         lm.model.connect_audio(again["audio_features"][1:], counts["audio_frames"])
+
+
+def test_features_are_those_of_full_precision_even_where_the_trainer_computes_with_less(
+        lm: VideoLM, folder: Path, senses: Senses, tmp_path: Path) -> None:
+    towers, clip = Towers(lm.model), Clip(folder / "film.mp4")
+    plain = features(None, senses, towers, clip)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert equal(features(Store(tmp_path), senses, towers, clip), plain)
+    assert plain["vision_features"].dtype == torch.float32 and not plain["vision_features"].requires_grad
 
 
 def test_features_belong_to_the_weights_that_made_them(folder: Path, tmp_path: Path) -> None:

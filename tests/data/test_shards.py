@@ -161,6 +161,10 @@ def test_damage_of_an_index_is_told_too(made: Path) -> None:
     (made / "index.json").write_text('{"form":"reelm shards","schema":99}')
     with pytest.raises(UsageError, match="is of form 99, this version reads 1"):
         Shards(made)
+    elsewhere = [{"tar": "../a.tar", "index": "shard-000000.json", "samples": 1}]
+    (made / "index.json").write_text(json.dumps({"form": "reelm shards", "schema": 1, "shards": elsewhere}))
+    with pytest.raises(UsageError, match=r"names '../a.tar', which lies elsewhere"):
+        Shards(made)
     with pytest.raises(UsageError, match="is no folder of shards"):
         Shards(write(made, GOOD[4]))
 

@@ -153,14 +153,14 @@ def _said(made: Tensors) -> dict[str, Any]:
 def _packed(made: Tensors) -> Tensors:
     """Pixels as one byte each and a table of what each byte means, per colour; as they are if that would lose any."""
     values = made.get(_PIXELS)
-    if values is None:
+    if values is None or values.dtype != torch.float32:
         return made
     tables, codes = [], []
     for colour in values.unbind(1):
-        table, code = torch.unique(colour, return_inverse=True)
+        table, code = torch.unique(colour.contiguous().view(torch.int32), return_inverse=True)  # bits, so -0 is not 0
         if len(table) > _LEVELS:
             return made
-        tables.append(torch.nn.functional.pad(table, (0, _LEVELS - len(table))))
+        tables.append(torch.nn.functional.pad(table, (0, _LEVELS - len(table))).view(torch.float32))
         codes.append(code.to(torch.uint8))
     rest = {name: tensor for name, tensor in made.items() if name != _PIXELS}
     return rest | {"codes": torch.stack(codes, 1), "tables": torch.stack(tables)}
@@ -212,16 +212,16 @@ class Towers:
     def encode(self, prepared: Tensors) -> Tensors:
         """What the towers make of a medium, as when asked about it (dropout off); what a learning tower takes stays."""
         learning = [module for tower in self.frozen.values() for module in tower.modules() if module.training]
-        kept = dict(prepared)
+        kept, device = dict(prepared), next(next(iter(self.frozen.values())).parameters()).device
         try:
             for module in learning:
                 module.training = False
-            if _PIXELS in kept and "vision" in self.frozen:
-                device = next(self.frozen["vision"].parameters()).device
-                kept["vision_features"] = self.model.see(kept.pop(_PIXELS).to(device)).cpu()
-            if "input_features" in kept and "audio" in self.frozen:
-                device, rows = next(self.frozen["audio"].parameters()).device, kept["audio_frames"].tolist()
-                kept["audio_features"] = torch.cat(self.model.hear(kept.pop("input_features").to(device), rows)).cpu()
+            with torch.autocast(device.type, enabled=False):  # the key says what type the weights have
+                if _PIXELS in kept and "vision" in self.frozen:
+                    kept["vision_features"] = self.model.see(kept.pop(_PIXELS).to(device)).cpu()
+                if "input_features" in kept and "audio" in self.frozen:
+                    heard = self.model.hear(kept.pop("input_features").to(device), kept["audio_frames"].tolist())
+                    kept["audio_features"] = torch.cat(heard).cpu()
         finally:
             for module in learning:
                 module.training = True

@@ -242,6 +242,10 @@ class Shards:
         if not is_shards(index):
             raise UsageError("is no folder of shards", where=str(folder), remedy="Make one with `reelm data shard`")
         self._shards = _loaded(index, index.read_bytes())["shards"]
+        for name in (shard[key] for shard in self._shards for key in ("tar", "index")):
+            if Path(name).name != name or name in ("", "..", "."):
+                raise UsageError(f"names {name!r:.80}, which lies elsewhere", where=str(index),
+                                 remedy="Shards lie beside their index; take them from whom you trust")
         self._ends = list(accumulate(shard["samples"] for shard in self._shards))
         self._indexes: OrderedDict[int, dict[str, Any]] = OrderedDict()
 

@@ -40,7 +40,8 @@ class Store:
     """Tensors by key in a folder of at most `limit_bytes`; the entry unused for longest goes first.
 
     `counts`, of this process: found, made, damaged (a checksum that is wrong: the entry is made again), large (above
-    the limit by itself, not kept), unwritten (the disk refused; `trouble` says how). `totals()` is of all processes.
+    the limit by itself, not kept), unread and unwritten (the disk refused; `trouble` says how). `totals()` is of all
+    processes.
     Raises: UsageError if the folder cannot be made.
     """
 
@@ -70,6 +71,9 @@ class Store:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._troubled("unread", path, error)
             return None
         tensors = _intact(data, key)
         if tensors is None:
@@ -129,8 +133,11 @@ class Store:
         try:
             yield
         except OSError as error:
-            self.counts["unwritten"] += 1
-            self.trouble = f"{path}: {error.strerror or error}"
+            self._troubled("unwritten", path, error)
+
+    def _troubled(self, what: str, path: Path, error: OSError) -> None:
+        self.counts[what] += 1
+        self.trouble = f"{path}: {error.strerror or error}"
 
     @contextmanager
     def _alone(self) -> Iterator[Counter[str]]:

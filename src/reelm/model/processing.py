@@ -91,17 +91,12 @@ class ReelmProcessor(ProcessorMixin):
     def vision_grid(self, frames: int) -> Grid:
         """(t,h,w) of the tokens that a medium of `frames` frames becomes; one frame is repeated first."""
         settings = self._vision()
-        encoder, encoder_settings = part_of("encoder", settings.encoder)
-        connector, connector_settings = part_of("connector", settings.connector)
-        grid = encoder.grid_of(encoder_settings, settings.repeat if frames == 1 else frames)
-        return connector.grid_of(connector_settings, grid)
+        return _grid_of(json.dumps([settings.encoder, settings.connector]), settings.repeat if frames == 1 else frames)
 
     def audio_grid(self, rows: int) -> Grid:
         """(t,h,w) of the tokens that `rows` filter-bank rows become."""
         settings = self._audio()
-        encoder, encoder_settings = part_of("encoder", settings.encoder)
-        connector, connector_settings = part_of("connector", settings.connector)
-        return connector.grid_of(connector_settings, encoder.grid_of(encoder_settings, rows))
+        return _grid_of(json.dumps([settings.encoder, settings.connector]), rows)
 
     def counts(self, medium: Any) -> dict[str, int]:
         """Tokens of one medium, exact before any of its tensors exist: {"vision": n, "audio": m}."""
@@ -243,6 +238,16 @@ class ReelmProcessor(ProcessorMixin):
         if made != planned:
             raise UsageError(f"planned {planned} tokens, prepared media give {made}", where="ReelmProcessor",
                              remedy="This is a fault of an encoder's counts; please report it")
+
+
+@lru_cache(maxsize=256)
+def _grid_of(parts: str, count: int) -> Grid:
+    # Checking the settings of a tower takes milliseconds, and training counts every sample.
+    settings = json.loads(parts)
+    encoder, encoder_settings = part_of("encoder", settings[0])
+    connector, connector_settings = part_of("connector", settings[1])
+    grid: Grid = connector.grid_of(connector_settings, encoder.grid_of(encoder_settings, count))
+    return grid
 
 
 @lru_cache(maxsize=256)
