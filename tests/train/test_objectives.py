@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model import small
-from reelm.data.batch import WorldSamples
+from reelm.data.batch import WorldSamples, tickets
 from reelm.data.batch import collate as world_collate
 from reelm.data.features import Features, write_shard
 from reelm.errors import UsageError
@@ -86,7 +86,8 @@ def test_a_made_world_with_stored_features_and_its_own_loss_is_one_source_and_on
     told = recipe({"name": "tiny", "model": "random", "sources": {"gallery": {"records": "made"}}, "stages": [
         {"name": "words", "objective": "words", "learn": {"connector": 1e-3}, "data": "gallery", "steps": 6,
          "batch": 8, "micro_batch": 8}]})
-    source = World(WorldSamples(processor, features, tuple(range(16)), 0))
+    order = tickets([("gallery", None, 1.0)], {"gallery": 64}, 16, told.seed)
+    source = World(WorldSamples(processor, {"gallery": features}, order, 0))
     loop = Loop(model, told, lambda stage: Mix(stage, [source], told.seed), tmp_path / "out")
     loop.run()
     losses = list(curve(tmp_path / "out").values())

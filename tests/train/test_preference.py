@@ -236,8 +236,8 @@ def test_the_loss_is_that_of_trl() -> None:
         "input_ids": stacked("input_ids", 0), "attention_mask": stacked("attention_mask", 0),
         "completion_mask": (stacked("labels", -100) != -100).long(), "ref_chosen_logps": reference[0],
         "ref_rejected_logps": reference[1]}, False)
-    assert float(loss) == pytest.approx(float(ours.total) / 2, abs=1e-6)
-    print(f"\n| DPO | ours {float(ours.total) / 2:.7f} | trl {float(loss):.7f} |")
+    assert float(loss) == pytest.approx(ours.total.item() / 2, abs=1e-6)
+    print(f"\n| DPO | ours {ours.total.item() / 2:.7f} | trl {float(loss):.7f} |")
 
 
 def test_margins_are_of_the_preferred_reply() -> None:

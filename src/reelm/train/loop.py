@@ -242,6 +242,8 @@ class _Stepper:
         norm = parallel.clip(self.learning, stage.clip) if count else 0.0
         loss = total / count if count else math.nan
         fault = self._fault(loss, norm, count)
+        if progress.step == 0:
+            self._tell_idle()
         progress.step += 1
         progress.consumed = consumed
         if fault is None:
@@ -272,7 +274,6 @@ class _Stepper:
                     continue
                 # Processes meet in every pass. Nothing is learnt from this one: its losses are multiplied by 0.
                 batch, weight = self._stand_in(), 0.0
-            self.good = batch
             at = loop.ranks.rank + number * loop.ranks.count
             torch.manual_seed(draw(loop.recipe.seed, loop.progress.at, loop.progress.step, at))
             with loop.ranks.accumulating(self.module, last=number == len(batches) - 1):
@@ -280,7 +281,9 @@ class _Stepper:
                     total, count, told = self.module(objectives.moved(batch, loop.ranks.device))
                 (total * weight).backward()
             value = float(total.detach()) * weight
-            if not math.isfinite(value):
+            if math.isfinite(value):
+                self.good = batch  # one that is not would spoil what it stands in for, even times 0
+            else:
                 suspects += batch["ids"]
             here = {"total": value, "count": count * weight, "samples": len(batch["ids"]) * weight,
                     "tokens": objectives.tokens_of(batch) * weight,
@@ -288,6 +291,13 @@ class _Stepper:
             for name, one in here.items():
                 sums[name] = sums.get(name, 0.0) + one
         return sums, suspects
+
+    def _tell_idle(self) -> None:
+        """Weights that are open and that nothing reached, such as the layers of a tower behind the one that is read."""
+        for group in self.optimizer.param_groups:
+            if idle := sum(one.numel() for one in group["params"] if one.grad is None):
+                self.loop.log("note", text=f"{idle:,} weights of {group['part']} had no gradient in the first step of "
+                              f"{self.stage.name}: its samples do not use them")
 
     def _stand_in(self) -> dict[str, Any]:
         """A batch to keep the processes in step with: the last one of this process, or any that can be made."""

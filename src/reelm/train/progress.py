@@ -120,7 +120,7 @@ def plot(folder: Path) -> Path | None:
 def _draw(axis: Any, stage: str, points: Sequence[tuple[int, float]], skipped: Sequence[int]) -> None:
     steps, losses = zip(*points, strict=True)
     axis.plot(steps, losses, color="#9db8d9", linewidth=0.8, marker="." if len(steps) < 40 else None)
-    if len(steps) >= 10:
+    if len(steps) >= 40:  # before that it would lag behind visibly
         axis.plot(steps, _smooth(losses), color="#1f4e8c", linewidth=1.6, label="smoothed")
         axis.legend(frameon=False)
     for step in skipped:
