@@ -41,13 +41,13 @@ def train(folder: Path, *args: str, model: str = "random") -> tuple[int, str, st
 
 
 def test_clips_of_ones_own_become_a_model_that_answers(folder: Path) -> None:
-    code, out, err = train(folder, "--out", "run", "--set", "stages.finetune.learn={adapters: 0.01, connector: 0.01}",
+    code, out, err = train(folder, "--out", "run", "--set", "stages.finetune.learn={adapters: 0.003, connector: 0.003}",
                            "--set", "stages.finetune.epochs=4")
     assert code == 0, err
     assert out == f"{Path('run/finetune')}\n"
     assert "stage finetune: 8 steps, 3 samples an epoch" in err
     assert [line.split() for line in err.splitlines() if line.startswith("  adapters")] == [
-        ["adapters", "learns", "32,768", "frozen", "0", "rate", "0.01"]]
+        ["adapters", "learns", "32,768", "frozen", "0", "rate", "0.003"]]
     losses = list(curve(folder / "run").values())
     assert losses[-1] < losses[0]
     asked = reelm("ask", "-m", "run/finetune", "0.mp4", "What is it?", "--max-tokens", "3", cwd=folder)
