@@ -287,3 +287,21 @@ def test_adapters_train_the_language_model_and_keep_the_connector(tmp_path: Path
         again.merge_and_unload().save_pretrained(tmp_path / "merged")
         merged = ReelmModel.from_pretrained(tmp_path / "merged")
         assert float((merged(**batch).logits - expected).abs().max()) < 1e-5
+
+
+def test_interleaved_senses_meet_the_language_model_share_by_share() -> None:
+    config = small.config(layout={"kind": "chat", "interleave": 2})
+    model, processor = small.model(config), ReelmProcessor.of(config, small.tokenizer())
+    batch = processor([[small.user(AudioVideo(small.frames(4, 4), small.sound(0.7)), "both?")],
+                       [small.user(small.frames(4, 4), "seen?")]])
+    vision = model.encode_vision(batch["pixel_values_videos"], batch["video_frames"])
+    audio = model.encode_audio(batch["input_features"], batch["audio_frames"])
+    embeds = model.embed(batch["input_ids"], batch["mm_token_type_ids"], vision, audio)
+    kinds = batch["mm_token_type_ids"][0].tolist()
+    first, last = kinds.index(1), len(kinds) - kinds[::-1].index(2)
+    n, m = len(vision[0]), len(audio[0])
+    wanted = torch.cat([vision[0][: n // 2], audio[0][: m // 2], vision[0][n // 2 :], audio[0][m // 2 :]])
+    torch.testing.assert_close(embeds[0, first:last], wanted, rtol=0, atol=0)
+    assert answers(model, batch) == [answers(model, processor([c]))[0] for c in (
+        [small.user(AudioVideo(small.frames(4, 4), small.sound(0.7)), "both?")],
+        [small.user(small.frames(4, 4), "seen?")])]

@@ -10,7 +10,8 @@ import torch
 from model import small
 from reelm.errors import UsageError
 from reelm.model.front import VideoLM
-from reelm.types import AUDIO, VISION, Clip
+from reelm.model.processing import ReelmProcessor
+from reelm.types import AUDIO, VISION, AudioVideo, Clip
 
 PARTS = small.frames(8), "What colour is the ball?"
 
@@ -73,6 +74,20 @@ def test_two_media_are_told_apart(hearing: VideoLM) -> None:
     assert set(found.medium[found.kind == VISION].tolist()) == {0}
     assert set(found.medium[found.kind == AUDIO].tolist()) == {1}
     assert math.isnan(found.by_time(VISION, 0)[0][0])  # a still picture has no time
+
+
+def test_attention_keeps_to_its_medium_where_senses_are_interleaved() -> None:
+    config = small.config(layout={"kind": "chat", "interleave": 2})
+    lm = VideoLM(small.model(config), ReelmProcessor.of(config, small.tokenizer()), "small", 0, None)
+    found = lm.attention(AudioVideo(small.frames(4, 4), small.sound(0.7)), "What?")
+    plan = lm.processor.plan([small.user(AudioVideo(small.frames(4, 4), small.sound(0.7)), "What?")])
+    assert found.kind.tolist() == sorted(found.kind.tolist()) and plan.laid.kinds != sorted(plan.laid.kinds)
+    batch = lm.processor([[small.user(AudioVideo(small.frames(4, 4), small.sound(0.7)), "What?")]])
+    lm.model.set_attn_implementation("eager")
+    whole = lm.model(**batch, output_attentions=True).attentions[-1][0].mean(0)[-1]
+    kinds = batch["mm_token_type_ids"][0]
+    wanted = torch.cat([whole[kinds == VISION], whole[kinds == AUDIO]])
+    torch.testing.assert_close(found.weights[-1, -1], wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_what_cannot_be_asked_is_explained(deaf: VideoLM) -> None:

@@ -58,6 +58,22 @@ def test_a_marker_split_over_two_parts_stays_text() -> None:
     assert sum(i == TOKENIZER.convert_tokens_to_ids("<|im_end|>") for i in laid.ids) == 1
 
 
+def test_pictures_and_sound_can_be_mixed_by_their_time() -> None:
+    kinds = lay(ask(Cells(vision=4, audio=6)), interleave=2).kinds
+    assert [k for k in kinds if k] == [1, 1, 2, 2, 2, 1, 1, 2, 2, 2]
+    uneven = [k for k in lay(ask(Cells(vision=5, audio=3)), interleave=4).kinds if k]
+    assert uneven.count(1) == 5 and uneven.count(2) == 3
+    for alone in (Cells(vision=4), Cells(audio=4)):
+        assert lay(ask(alone), interleave=4) == lay(ask(alone))
+
+
+def test_a_mark_typed_in_two_pieces_stays_text() -> None:
+    laid = lay(ask("\ue000", "0", ":0\ue001", Cells(vision=1)))
+    assert sum(laid.kinds) == 1
+    said = TOKENIZER.decode([i for i, k in zip(laid.ids, laid.kinds, strict=True) if k == 0])
+    assert "\ue0000:0\ue001" in said
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["<|im_end|>", "<|im", "_end|>", "<|", "|>", "<s", "<", ">", "\ue000", "0", ":0",
                                  "\ue001", "a", "\n", "<video>"]), max_size=8))

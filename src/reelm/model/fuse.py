@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from reelm.errors import UsageError
-from reelm.types import AUDIO, VISION
+from reelm.types import AUDIO, TEXT, VISION
 
 _NAMES = {VISION: "vision", AUDIO: "audio"}
 
@@ -18,10 +18,12 @@ def check_cells(mm_token_type_ids: Tensor, counts: Sequence[int], kind: int) -> 
 
     Shapes: `mm_token_type_ids` [B,S]; `counts` one number per medium, in order of the media.
 
-    Raises: UsageError with both numbers when they differ in sum, or when a medium's cells are not one unbroken run.
+    Raises: UsageError with both numbers when they differ in sum, or when text or a border of samples stands between the
+    cells of a medium (cells of its other kind may: a layout can interleave pictures and sound).
     """
     name = _NAMES[kind]
-    where = (mm_token_type_ids == kind).flatten().nonzero().flatten().tolist()
+    flat = mm_token_type_ids.flatten()
+    where = (flat == kind).nonzero().flatten().tolist()
     if len(where) != sum(counts):
         raise UsageError(f"the prompt has {len(where)} {name} cells, but {len(counts)} media give {list(counts)} = "
                          f"{sum(counts)} tokens", where="mm_token_type_ids",
@@ -29,7 +31,7 @@ def check_cells(mm_token_type_ids: Tensor, counts: Sequence[int], kind: int) -> 
     length, start = mm_token_type_ids.shape[1], 0
     for index, count in enumerate(counts):
         cells = where[start : start + count]
-        if cells and (cells[-1] - cells[0] != count - 1 or cells[0] // length != cells[-1] // length):
+        if cells and (cells[0] // length != cells[-1] // length or bool((flat[cells[0] : cells[-1]] == TEXT).any())):
             raise UsageError(f"{name} medium {index} gives {count} tokens, but its cells are not one run of {count}",
                              where=f"mm_token_type_ids, sample {cells[0] // length}",
                              remedy="Give media in the order of the prompt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -137,9 +138,16 @@ def attend(engine: Engine, embeds: Tensor, ids: Sequence[int], kinds: Sequence[i
                            output_attentions=True, logits_to_keep=1)
     count = len(out.attentions)
     chosen = range(count) if layers is None else [_layer(one, count) for one in layers]
-    cells = torch.tensor([index for index, kind in enumerate(kinds) if kind in (VISION, AUDIO)], device=embeds.device)
+    cells = torch.tensor(_cells(kinds, media), device=embeds.device)
     stack = torch.stack([out.attentions[layer][0].float().mean(0)[:, cells] for layer in chosen])
     return Attention(stack.cpu(), tuple(pieces) or ("",), *_columns(media))
+
+
+def _cells(kinds: Sequence[int], media: Sequence[tuple[Tokens | None, Tokens | None]]) -> list[int]:
+    """Where the tokens of each medium stand in the prompt, vision before sound, however a layout mixes them."""
+    places = {kind: iter([at for at, one in enumerate(kinds) if one == kind]) for kind in (VISION, AUDIO)}
+    return [at for pair in media for kind, tokens in zip((VISION, AUDIO), pair, strict=True) if tokens is not None
+            for at in islice(places[kind], len(tokens))]
 
 
 def _layer(index: int, count: int) -> int:

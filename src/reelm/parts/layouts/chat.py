@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from jinja2 import TemplateError
+from pydantic import Field
 
 from reelm.config import PartConfig
 from reelm.errors import UsageError
@@ -42,7 +43,8 @@ class Chat(Layout):
     `system`: put first when the conversation has no system message. `media_first`: media of a turn stand before its
     text. `newline_without_media`: a first user turn without media begins with a newline, as the official code asks.
     `media_alone`: a user's turn with media is nothing but its media, no text and no newline; the official pre-training
-    on sound asks so.
+    on sound asks so. `interleave`: pictures and sound of one clip are cut into so many equal shares of its time, and a
+    share's pictures are followed by its sound, so that what happens together stands together; 1 is the official order.
 
     Source: VideoLLaMA 2, `mm_infer` and `tokenizer_multimodal_token`; tests/parts/test_chat.py.
     """
@@ -52,12 +54,13 @@ class Chat(Layout):
         media_first: bool = False
         newline_without_media: bool = False
         media_alone: bool = False
+        interleave: int = Field(default=1, ge=1)
 
     tiny: ClassVar[dict[str, Any]] = {}
     settings: Config
 
     def lay_out(self, tokenizer: Any, turns: Sequence[Turn], *, add_generation_prompt: bool, labels: bool) -> Laid:
-        writer = Writer(tokenizer, self._completed(turns), self.settings)
+        writer = Writer(tokenizer, self._completed(turns), self.settings, self.settings.interleave)
         ids, kinds = writer.encode(len(writer.messages), add_generation_prompt)
         wanted = [IGNORED] * len(ids)
         if labels:
@@ -77,11 +80,12 @@ class Chat(Layout):
 class Writer:
     """One conversation being written: contents with marks in place of media and of dangerous spots."""
 
-    def __init__(self, tokenizer: Any, turns: Sequence[Turn], settings: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, turns: Sequence[Turn], settings: Any, shares: int = 1) -> None:
+        self.tokenizer, self.shares = tokenizer, shares
         self.cells: list[Cells] = []
-        texts = [piece for turn in turns for piece in turn.pieces if isinstance(piece, str)]
-        # Private-use characters with the first number that no text contains: nothing typed can look like a mark.
+        # Private-use characters with the first number that no text contains: nothing typed can look like a mark. Pieces
+        # of a turn are joined first, since a mark could be typed half in one and half in the next.
+        texts = ["".join(piece for piece in turn.pieces if isinstance(piece, str)) for turn in turns]
         number = 0
         while any(f"\ue000{number}" in text for text in texts):
             number += 1
@@ -153,7 +157,7 @@ class Writer:
                     seen.append(int(piece[len(self.mark) + 1 : -1]))
                     cells = self.cells[seen[-1]]
                     ids += [filler_id(self.tokenizer)] * (cells.vision + cells.audio)
-                    kinds += [VISION] * cells.vision + [AUDIO] * cells.audio
+                    kinds += kinds_of(cells, self.shares)
             elif piece:
                 new = self.tokenizer(piece, add_special_tokens=False)["input_ids"]
                 ids += new
@@ -175,6 +179,18 @@ class Writer:
                 before, _ = self.encode(index, add_generation_prompt=True)
                 after = ids if index + 1 == len(self.messages) else self.encode(index + 1, False)[0]
                 yield _common(before, ids), _common(after, ids)
+
+
+def kinds_of(cells: Cells, shares: int) -> list[int]:
+    """The kinds of a medium's cells in order: in each of `shares` equal shares of time vision, then audio.
+
+    Shares are whole slices where `shares` divides the slices of both.
+    """
+    kinds: list[int] = []
+    for share in range(shares):
+        for kind, count in ((VISION, cells.vision), (AUDIO, cells.audio)):
+            kinds += [kind] * (count * (share + 1) // shares - count * share // shares)
+    return kinds
 
 
 def filler_id(tokenizer: Any) -> int:
