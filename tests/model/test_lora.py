@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reelm.errors import CheckpointError
-from reelm.model.lora import merge_adapter, merge_lora, scale_of
+from reelm.model.lora import merge_adapter, scale_of
 
 PAIR = {"block.q_proj.lora_A.weight": torch.ones(2, 4), "block.q_proj.lora_B.weight": torch.ones(6, 2)}
 
@@ -17,7 +17,8 @@ def test_merging_adds_the_scaled_product() -> None:
     torch.manual_seed(0)
     weight, low, high = torch.randn(6, 4), torch.randn(2, 4), torch.randn(6, 2)
     state = {"block.q_proj.weight": weight.clone(), "other.weight": torch.ones(2, 2)}
-    merge_lora(state, {"block.q_proj.lora_A.weight": low, "block.q_proj.lora_B.weight": high}, scale=2.0)
+    adapter = {"block.q_proj.lora_A.weight": low, "block.q_proj.lora_B.weight": high}
+    assert merge_adapter(state, adapter, {"r": 2, "lora_alpha": 4}) == ["block.q_proj.weight"]
     assert torch.allclose(state["block.q_proj.weight"], weight + 2.0 * high @ low)
     assert torch.equal(state["other.weight"], torch.ones(2, 2))
 

@@ -61,11 +61,6 @@ def merge_adapter(state: dict[str, Tensor], tensors: Mapping[str, Tensor], setti
     return [*whole, *(f"{pair}.weight" for pair in pairs)]
 
 
-def merge_lora(state: dict[str, Tensor], adapter: Mapping[str, Tensor], scale: float) -> None:
-    """`merge_adapter` for an adapter of which the scale alone is known."""
-    merge_adapter(state, adapter, {"r": 1, "lora_alpha": scale}, "the adapter")
-
-
 def scale_of(settings: Mapping[str, Any], name: str = "", where: str = "adapter_config.json") -> float:
     """What `B @ A` is multiplied by, for the module `name` of an adapter with these settings.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reelm.errors import CheckpointError
-from reelm.model.lora import merge_lora, scale_of
+from reelm.model.lora import merge_adapter
 from reelm.model.sources import LANGUAGE, VISION, Say, cache_root, fetch, scratch_in
 
 if TYPE_CHECKING:
@@ -178,10 +178,7 @@ def load_tiny(
     config = ReelmConfig.from_pretrained(folder)
     state = base_state(say)
     adapter = json.loads((folder / "adapter_config.json").read_text())
-    low_rank = {
-        k.removeprefix("base_model.model."): v for k, v in load_file(folder / "adapter_model.safetensors").items()
-    }
-    merge_lora(state, low_rank, scale_of(adapter))
+    merge_adapter(state, load_file(folder / "adapter_model.safetensors"), adapter)
     for name in ("connector", "audio_connector", "audio_tower"):
         if (folder / f"{name}.safetensors").is_file():
             state |= {f"{name}.{k}": v.float() for k, v in load_file(folder / f"{name}.safetensors").items()}
