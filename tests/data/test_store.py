@@ -47,9 +47,14 @@ def lie(size: int = 1000) -> int:
 
 def child(action: Callable[..., None], *args: object) -> BaseProcess:
     """Another process that does `action`; forked, because importing torch takes longer than all of these tests."""
-    process = get_context("fork").Process(target=action, args=args)
+    process = get_context("fork").Process(target=_alone, args=(action, *args))
     process.start()
     return process
+
+
+def _alone(action: Callable[..., None], *args: object) -> None:
+    torch.set_num_threads(1)  # the threads of the process that was forked do not exist in this one
+    action(*args)
 
 
 def test_what_is_made_once_is_found_again_bit_for_bit(tmp_path: Path) -> None:
