@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,18 @@ def without_av(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The same number of threads in every process: with another, sums are rounded differently."""
+    usual = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(usual)
+
+
 def test_a_run_stopped_there_and_gone_on_with_elsewhere_is_the_run_made_here(
-        tmp_path: Path, without_av: None, capfd: pytest.CaptureFixture[str]) -> None:
+        tmp_path: Path, without_av: None, one_thread: None, capfd: pytest.CaptureFixture[str]) -> None:
     model, processor = start(RECIPE.model, 0)
     write_shard(model.vision_tower.eval(), processor, run.stored(RECIPE, "gallery", tmp_path / "features"), 0)
     for name, text in (("recipe.yaml", RECIPE.model_dump_json()), ("learn.py", TRAINING)):
