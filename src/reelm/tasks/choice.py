@@ -83,6 +83,6 @@ class ChoiceTask(Task):
         return self.official.read(row.reply, row.item.options)
 
 
-def listed(options: Sequence[str], form: str = "({letter}) {option}") -> str:
-    """The options one per line, each after its letter."""
-    return "\n".join(form.format(letter=letter, option=option) for letter, option in zip(LETTERS, options, strict=False))
+def listed(options: Sequence[str], form: str = "({letter}) {option}", between: str = "\n") -> str:
+    """The options, each after its letter, one per line."""
+    return between.join(form.format(letter=LETTERS[place], option=option) for place, option in enumerate(options))
