@@ -49,6 +49,7 @@ def test_items_are_whole_and_told_apart(name, miniature):
         assert tuple(media) == item.media and text.endswith(item.text)
         assert item.blind().media == () and item.blind().id == item.id
         assert 0 <= task.chance(item) <= 1
+        assert task.rotations(item)[0] == item
     assert items == list(task.items(miniature(task)))
 
 

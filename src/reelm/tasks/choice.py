@@ -73,7 +73,6 @@ class ChoiceTask(Task):
                        text=self.prompt(item.facts["question"], options, item.facts))
 
     def rotations(self, item: Item) -> tuple[Item, ...]:
-        """The item with every option in every place once, itself first."""
         return tuple(self.rotated(item, by) for by in range(len(item.options)))
 
     def chosen(self, row: Scored, reader: str) -> int | None:
