@@ -80,6 +80,10 @@ def test_where_the_two_readers_part(reply, official, with_care):
     ("the answer is a cup", ["box", "cup"], 1),
     ("The answer is B because of A, C", ["cup", "box", "pan"], 1),
     ("(F)", ["cup", "box"], None),
+    ("A is wrong, B is correct", ["B is wrong, A is correct", "A is wrong, B is correct"], 1),
+    ("\u2461\u2462", ["\u2460\u2462", "\u2461\u2462"], 1),  # numbers in circles
+    ("C. Two attempts, both missed", ["One attempt, made", "Three", "Two attempts, both missed"], 2),
+    ("103-105, the Thunder trailing by 2", ["103-105, Nuggets trailing by 2", "103-105, Thunder trailing by 2"], None),
     ("cup", ["cup", "cup"], None),  # two options of the same words cannot be told apart by words
 ])
 def test_careful_reads_what_was_said(reply, options, expected):
