@@ -1,1 +1,0 @@
-"""Benchmarks: one file each, found by themselves."""
