@@ -116,7 +116,10 @@ class Endpoint:
             lines.append(connection.sock)
             connection.request("POST", self._path, body, headers)
             reply = connection.getresponse()
-            return reply.status, _wait_s(reply.getheader("Retry-After")), self._whole(reply)
+            answered = reply.status, _wait_s(reply.getheader("Retry-After")), self._whole(reply)
+            if over.is_set():  # a line that is cut among the headers looks like their end
+                raise TimeoutError
+            return answered
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Unreachable(self._clean((str(error) or type(error).__name__).encode()) if not over.is_set() else
                               f"no whole reply within {self.timeout_s:g} s", where=self.name,
