@@ -11,7 +11,7 @@ import pytest
 from eval.judge_server import Served, says, serving, sleeps
 from reelm.errors import UsageError
 from reelm.eval.endpoint import Endpoint
-from reelm.eval.judge import OFFICIAL, Judge, JudgeSettings, Reply, opened
+from reelm.eval.judge import OFFICIAL, Judge, JudgeSettings, Reply, in_order, opened
 from reelm.eval.verdicts import Verdicts
 from reelm.tasks.verdict import grade, read_object
 from reelm.types import Image, Message
@@ -130,8 +130,9 @@ def test_verdicts_come_in_the_order_of_the_questions(server: Served, tmp_path: P
     server.always = act
     judge = Judge(Endpoint("m", server.address), cache=Verdicts(tmp_path / "v.sqlite"))
     questions = [(str(i), (Message("user", (str(i),)),), read) for i in range(24)]
-    assert [verdict.value for verdict in judge.ask_all(questions, workers=8)] == [i % 6 for i in range(24)]
-    assert all(verdict.cached for verdict in judge.ask_all(questions, workers=8))
+    first = in_order(lambda one: judge.ask(*one), questions, 8)
+    assert [verdict.value for verdict in first] == [i % 6 for i in range(24)]
+    assert all(verdict.cached for verdict in in_order(lambda one: judge.ask(*one), questions, 8))
     assert judge.counts == {"asked": 24, "cached": 24}
 
 

@@ -13,15 +13,18 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from reelm.errors import ReelmError, UsageError
 from reelm.eval.verdicts import Verdicts, key_of
+from reelm.tasks.base import Item
+from reelm.tasks.judged import Judged
 from reelm.types import Message
 
+S = TypeVar("S")
 T = TypeVar("T")
 #: How many items in a row may stay without any reply before the run ends.
 _PATIENCE = 3
@@ -116,7 +119,7 @@ class Judge:
     """Asks a `speaker`, checks, asks again, keeps; safe to call from several threads.
 
     `counts`: asked, cached, again (a reply that could not be read), waited (a call without a reply), unreadable and
-    silent (questions given up). `left` lists the last two. `models`: what the speaker said it is, with counts.
+    silent (questions given up), incomplete (the other half was not there). `left` lists these three. `models`: what the speaker said it is, with counts.
     """
 
     speaker: Speaker
@@ -149,24 +152,17 @@ class Judge:
         with self._lock:
             self._silent_in_a_row = 0
         if reply is None:
-            self._leave(item, "unreadable", verdict)
+            self.leave(item, "unreadable", verdict.why, verdict.reply)
         elif self.cache is not None:
             self.cache.keep(key, self.speaker.name, self.speaker.version, messages, self.settings.asked(), reply.text,
                             reply.model)
         return verdict
 
-    def ask_all(self, questions: Iterable[tuple[str, Sequence[Message], Callable[[str], T]]],
-                workers: int = 1) -> Iterator[Verdict[T]]:
-        """The verdicts in the order of the questions, `workers` asked at a time."""
-        with ThreadPoolExecutor(workers) as pool:
-            waiting: list[Future[Verdict[T]]] = [pool.submit(self.ask, item, messages, read)
-                                                for item, messages, read in questions]
-            try:
-                for one in waiting:
-                    yield one.result()
-            finally:
-                for one in waiting:
-                    one.cancel()
+    def leave(self, item: str, count: str, why: str, reply: str = "") -> None:
+        """Counts and lists a question that stays without a verdict."""
+        with self._lock:
+            self.counts[count] += 1
+            self.left.append(Left(item, why, reply[:_SHOWN]))
 
     def report(self) -> dict[str, Any]:
         """What the results must say about the judge; no key, no prompt."""
@@ -209,8 +205,7 @@ class Judge:
         raise AssertionError("the last call returns or raises")
 
     def _silence(self, item: str, error: ReelmError) -> Verdict[T]:
-        verdict: Verdict[T] = Verdict(None, why=str(error))
-        self._leave(item, "silent", verdict)
+        self.leave(item, "silent", str(error))
         with self._lock:
             self._silent_in_a_row = self._silent_in_a_row + 1 if isinstance(error, Unreachable) else 0
             gone = self._silent_in_a_row >= _PATIENCE
@@ -218,16 +213,48 @@ class Judge:
             raise Unreachable(f"no reply to {_PATIENCE} items in a row, each asked {self.settings.calls} times; the "
                               f"last time: {error.what}", where=self.speaker.name,
                               remedy="Look after the judge and run again: the verdicts so far are kept")
-        return verdict
-
-    def _leave(self, item: str, count: str, verdict: Verdict[Any]) -> None:
-        with self._lock:
-            self.counts[count] += 1
-            self.left.append(Left(item, verdict.why, verdict.reply[:_SHOWN]))
+        return Verdict(None, why=str(error))
 
     def _count(self, name: str) -> None:
         with self._lock:
             self.counts[name] += 1
+
+
+def judged(task: Judged, rows: Sequence[tuple[Item, str]], judge: Judge, workers: int = 1) -> list[dict[str, float]]:
+    """The scores of items with their replies, in the order of `rows`; empty where there is no verdict.
+
+    Items that are judged together get their scores at the first of them. Raises: as `Judge.ask`.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, (item, _) in enumerate(rows):
+        groups.setdefault(task.group(item), []).append(place)
+
+    def ask(item: str, messages: Sequence[Message], read: Callable[[str], T]) -> T | None:
+        return judge.ask(item, messages, read).value
+
+    def grade(places: list[int]) -> Mapping[str, float]:
+        items = [rows[place][0] for place in places]
+        if len(items) < task.together:
+            judge.leave(items[0].id, "incomplete", f"{len(items)} item of a group that belongs together")
+            return {}
+        return task.verdict(items, [rows[place][1] for place in places], ask)
+
+    found: list[dict[str, float]] = [{} for _ in rows]
+    for places, scores in zip(groups.values(), in_order(grade, groups.values(), workers), strict=True):
+        found[places[0]] = dict(scores)
+    return found
+
+
+def in_order(act: Callable[[S], T], questions: Iterable[S], workers: int) -> Iterator[T]:
+    """What `act` gives for each question, in their order, `workers` at a time; an error drops what has not begun."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = [pool.submit(act, question) for question in questions]
+        try:
+            for one in waiting:
+                yield one.result()
+        finally:
+            for one in waiting:
+                one.cancel()
 
 
 def opened(text: str, timeout_s: float = 120.0) -> Speaker:
