@@ -119,7 +119,8 @@ class Judge:
     """Asks a `speaker`, checks, asks again, keeps; safe to call from several threads.
 
     `counts`: asked, cached, again (a reply that could not be read), waited (a call without a reply), unreadable and
-    silent (questions given up), incomplete (the other half was not there). `left` lists these three. `models`: what the speaker said it is, with counts.
+    silent (questions given up), incomplete (the other half was not there). `left` lists
+    these three. `models`: what the speaker said it is, with counts.
     """
 
     speaker: Speaker

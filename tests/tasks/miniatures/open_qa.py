@@ -9,7 +9,7 @@ from tasks.miniatures.films import film
 
 
 def write(root: Path, names: dict[str, str], folder: str, ids: list[str | int], answers: list[str]) -> None:
-    """A question about each video of `names` (name in the annotation: file in `folder`), and a second about the first."""
+    """A question about each video of `names` (name in the annotation: file in `folder`), and one more of the first."""
     videos = [*names, next(iter(names))]
     questions = [{"video_name": name, "question": f"what is happening in part {place}", "question_id": key}
                  for place, (name, key) in enumerate(zip(videos, ids, strict=True))]
