@@ -32,6 +32,18 @@ def read_json(path: Path, kind: type) -> Any:
     return found
 
 
+def read_lines(path: Path) -> list[Any]:
+    """The entries of a JSON-lines file; an empty line holds none. Raises: UsageError with the line if it is broken."""
+    found = []
+    for number, line in enumerate(placed(path).read_text(encoding="utf-8-sig").split("\n"), 1):
+        try:
+            found += [json.loads(line)] if line.strip() else []
+        except ValueError as error:
+            raise UsageError(f"is not JSON: {error}", where=f"{path}, line {number}",
+                             remedy="Download it again") from None
+    return found
+
+
 def need(entry: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
     """`entry[key]`, a `kind`. Raises: UsageError that names the key, what was found and where."""
     kinds = kind if isinstance(kind, tuple) else (kind,)

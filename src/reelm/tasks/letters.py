@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-LETTERS = "ABCDEFGHIJ"
+LETTERS = "ABCDEFGHIJKLMNO"
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NUMBERS = {word: str(value) for value, word in enumerate(
     (*_DIGITS, "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
@@ -58,20 +58,20 @@ class Official:
         return self.text == "part" and any(form.lower() in text.lower() for form in forms)
 
 
-_NAMED = r"[(\[]?\s*([A-Ja-j])(?![A-Za-z'])"
+_NAMED = r"[(\[]?\s*([A-Oa-o])(?![A-Za-z'])"
 _SAID = (r"(?:\s+(?:is|was|be|would be|should be|must be))?\s*[:=\-]?\s*(?:(?:option|choice|letter)\s+)?")
 #: From the plainest way to name a letter to the vaguest; the first that names any decides.
 _WAYS = tuple(re.compile(way) for way in (
     rf"(?i:answer|(?:correct|right|best) (?:option|choice|letter)){_SAID}{_NAMED}",
     rf"(?i:option|choice|letter){_SAID}{_NAMED}",
-    r"\A[(\[]?\s*([A-Ja-j])\s*(?:[)\].:,;\n]|\s[-\u2013]|\Z)",
-    r"[(\[]\s*([A-J])\s*[)\]]",
-    r"(?:\b(?:is|be|so|thus|therefore|choose|pick|select)|[:,=>])\s+([A-J])[.!]?\Z",
+    r"\A[(\[]?\s*([A-Oa-o])\s*(?:[)\].:,;\n]|\s[-\u2013]|\Z)",
+    r"[(\[]\s*([A-O])\s*[)\]]",
+    r"(?:\b(?:is|be|so|thus|therefore|choose|pick|select)|[:,=>])\s+([A-O])[.!]?\Z",
 ))
 #: After an "a" that could be an article, or after any small letter, one of these must follow for it to be a name.
 _AFTER_NAME = re.compile(r"\s*(?:[)\].,:;!?\n]|\Z|(?:because|since|as)\b)")
-_SEVERAL = re.compile(r"\b([A-J])\b[)\]]?\s*(?:,|/|&|\band\b|\bor\b)\s*[(\[]?\b([A-J])\b"
-                      r"|[(\[]([A-J])[)\]]\s*[(\[]([A-J])[)\]]")
+_SEVERAL = re.compile(r"\b([A-O])\b[)\]]?\s*(?:,|/|&|\band\b|\bor\b)\s*[(\[]?\b([A-O])\b"
+                      r"|[(\[]([A-O])[)\]]\s*[(\[]([A-O])[)\]]")
 _NEGATED = re.compile(r"(?:\bnot?|n't|\bnor|\bnever)\s+(?:(?:a|an|the)\s+)?\Z")
 
 
