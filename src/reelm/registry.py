@@ -57,11 +57,11 @@ def part(family: str, kind: str) -> Callable[[T], T]:
 
 
 @cache
-def _discover() -> None:
-    package = importlib.import_module("reelm.parts")
-    for module in pkgutil.walk_packages(package.__path__, "reelm.parts."):
+def discover(package: str) -> None:
+    """Imports every module of `package`, and those that others offer under the entry-point group of that name."""
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
         importlib.import_module(module.name)
-    for entry in entry_points(group="reelm.parts"):
+    for entry in entry_points(group=package):
         entry.load()
 
 
@@ -70,7 +70,7 @@ def find(family: str, kind: str) -> type:
 
     Raises: UsageError that lists the known kinds.
     """
-    _discover()
+    discover("reelm.parts")
     if (family, kind) not in _parts:
         known = sorted(k for f, k in _parts if f == family)
         raise UsageError(f"no {family} of kind {kind!r}",
@@ -100,7 +100,7 @@ def build(family: str, settings: Mapping[str, Any]) -> Any:
 
 def rows() -> list[PartRow]:
     """Every registered part, sorted by family and kind."""
-    _discover()
+    discover("reelm.parts")
     order = list(FAMILIES)
     found = []
     for (family, kind), cls in sorted(_parts.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
