@@ -84,19 +84,27 @@ def make(clips: Path, out: Path, settings: Settings | None = None, tell: Callabl
         entries = json.loads((root / ANNOTATION).read_text("utf-8"))
         return Made(root, len(entries) // TRIES, tuple(json.loads(note.read_text("utf-8"))))
     root.mkdir(parents=True, exist_ok=True)
-    left_out: dict[str, str] = {}
+    left_out: list[str] = []
     hay = _haystacks(paths, settings, left_out)
     entries = []
     wanted = [(kind, number) for number in range(settings.each) for kind in settings.kinds]
     for place, (kind, number) in enumerate(wanted):
-        rng = np.random.default_rng([settings.seed, list(SUBTASKS).index(kind), number])
-        entries += _one(kind, number, hay, rng, root, settings, left_out)
+        entry, passed_over = _one(kind, number, hay, root, settings)
+        entries += [entry | {"id": f"{kind}_{number}_{t}", "try": t,
+                             "options": [*entry["options"][t:], *entry["options"][:t]]} for t in range(TRIES)]
+        left_out += passed_over
         tell(f"needles: {place + 1} of {len(wanted)} videos")
-    note.write_text(json.dumps(list(left_out.values())), "utf-8")
-    partial = root / (ANNOTATION + ".partial")
-    partial.write_text(json.dumps(entries, indent=1), "utf-8")
-    partial.replace(root / ANNOTATION)
-    return Made(root, len(wanted), tuple(left_out.values()))
+    left_out = list(dict.fromkeys(left_out))
+    _put(note, left_out)
+    _put(root / ANNOTATION, entries)
+    return Made(root, len(wanted), tuple(left_out))
+
+
+def _put(path: Path, value: Any) -> None:
+    """Writes JSON that is either there in whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1), "utf-8")
+    partial.replace(path)
 
 
 def _files(clips: Path) -> list[Path]:
@@ -115,54 +123,65 @@ def _digest(paths: Sequence[Path], settings: Settings) -> str:
     return digest.hexdigest()[:16]
 
 
-def _haystacks(paths: Sequence[Path], settings: Settings, left_out: dict[str, str]) -> list[_Hay]:
+def _haystacks(paths: Sequence[Path], settings: Settings, left_out: list[str]) -> list[_Hay]:
     found = []
     for path in paths:
         try:
             with media.open(Clip(path)) as reader:
                 info = reader.info()
         except ReelmError as error:
-            left_out[str(path)] = str(error)
+            left_out.append(str(error))
             continue
         if info.kind != "video":
-            left_out[str(path)] = f"{path}: holds {info.kind}, no video"
+            left_out.append(f"{path}: holds {info.kind}, no video")
             continue
         found.append(_Hay(path, info, int(min(info.duration_s, settings.longest_s) * settings.fps)))
     if not found:
-        raise MediaError(f"no video among {len(paths)} files", remedy="; ".join(left_out.values()) or "Put videos there")
+        raise MediaError(f"no video among {len(paths)} files", remedy="; ".join(left_out) or "Put videos there")
     return found
 
 
-def _one(kind: str, number: int, hay: Sequence[_Hay], rng: np.random.Generator, root: Path, settings: Settings,
-         left_out: dict[str, str]) -> list[dict[str, Any]]:
-    """Writes one video, if it is not there yet, and gives its four entries."""
+def _one(kind: str, number: int, hay: Sequence[_Hay], root: Path, settings: Settings
+         ) -> tuple[dict[str, Any], list[str]]:
+    """Writes one video, if it is not there yet; gives its entry, and which clips were passed over for it."""
+    done = root / f"{kind}_{number}.json"
+    if done.is_file():
+        kept = json.loads(done.read_text("utf-8"))
+        return kept["entry"], kept["passed_over"]
+    rng = np.random.default_rng([settings.seed, list(SUBTASKS).index(kind), number])
     asked = riddle(kind, rng)
-    long = round(settings.needle_s * settings.fps)
-    gap = round(settings.gap_s * settings.fps)
+    order = [hay[i] for i in rng.permutation(len(hay))]
+    passed_over: list[str] = []
+    for one in order:
+        try:
+            entry = _hidden(root / f"{kind}_{number}.mp4", kind, asked, one, rng, settings)
+        except MediaError as error:
+            passed_over.append(str(error))
+            continue
+        _put(done, {"entry": entry, "passed_over": passed_over})
+        return entry, passed_over
+    raise MediaError(f"none of {len(hay)} clips can be used for {kind}", where=str(root),
+                     remedy=f"{passed_over[0]}; add longer clips, or shorten needle_s and gap_s")
+
+
+def _hidden(path: Path, kind: str, asked: Riddle, hay: _Hay, rng: np.random.Generator, settings: Settings
+            ) -> dict[str, Any]:
+    """Writes the haystack with its needles at moments drawn evenly; raises MediaError when it is short or broken."""
+    long, gap = round(settings.needle_s * settings.fps), round(settings.gap_s * settings.fps)
     count = len(asked.moments)
     need = count * long + (count - 1) * gap
-    order = [hay[i] for i in rng.permutation(len(hay))]
-    fits = [one for one in order if one.frames >= need]
-    for one in order:
-        if one.frames < need:
-            left_out.setdefault(f"{one.path} {kind}", f"{one.path}: {one.frames / settings.fps:.2f} s are too short for "
-                                f"{kind}, which needs up to {need / settings.fps:.2f} s")
-    if not fits:
-        raise MediaError(f"no clip is long enough for {kind}: {need / settings.fps:.2f} s are needed, the longest has "
-                         f"{max(one.frames for one in hay) / settings.fps:.2f} s",
-                         remedy="Add longer clips, or shorten needle_s and gap_s")
-    starts = np.sort(rng.integers(0, fits[0].frames - need + 1, count)) + np.arange(count) * (long + gap)
-    path = root / f"{kind}_{number}.mp4"
-    places = [int(start) for start in starts]
-    if not path.is_file():
-        _write(path, fits[0], asked, places, long, settings)
+    if hay.frames < need:
+        raise MediaError(f"{hay.frames / settings.fps:.2f} s are too short for {count} needles, which need "
+                         f"{need / settings.fps:.2f} s", where=str(hay.path))
+    slack = np.sort(rng.integers(0, hay.frames - need + 1, count))
+    starts = [int(start) for start in slack + np.arange(count) * (long + gap)]
+    _write(path, hay, asked, starts, long, settings)
     shift = long if asked.inserted else 0
-    shown_s = [(start + i * shift) / settings.fps for i, start in enumerate(places)]
-    frames = fits[0].frames + shift * count
-    return [{"id": f"{kind}_{number}_{t}", "video": path.name, "type": kind, "try": t, "question": asked.text,
-             "options": [*asked.options[t:], *asked.options[:t]], "gt": asked.answer, "needle_time": shown_s,
-             "needle_s": long / settings.fps, "length": frames / settings.fps, "haystack": fits[0].path.name}
-            for t in range(TRIES)]
+    return {"video": path.name, "type": kind, "question": asked.text, "options": list(asked.options),
+            "gt": asked.answer,
+            "needle_time": [(start + i * shift) / settings.fps for i, start in enumerate(starts)],
+            "needle_s": long / settings.fps, "length": (hay.frames + shift * count) / settings.fps,
+            "haystack": str(hay.path.name)}
 
 
 def _write(path: Path, hay: _Hay, asked: Riddle, starts: Sequence[int], long: int, settings: Settings) -> None:

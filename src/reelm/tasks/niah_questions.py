@@ -116,8 +116,8 @@ def _count_objects(rng: np.random.Generator) -> Riddle:
                   "they in all?", shown, False, options, str(count))
 
 
-#: The names of VNBench. `edit` draws onto the clip; `insert1` shows pictures that share nothing, `insert2` pictures that
-#: differ in one thing only.
+#: The names of VNBench. `edit` draws onto the clip; `insert1` shows pictures that share nothing, `insert2` pictures
+#: that differ in one thing only.
 SUBTASKS: dict[str, Callable[[np.random.Generator], Riddle]] = {
     "ret_edit": _retrieval(_words, "text", False, "What is the secret word that is written in this video?"),
     "ret_insert1": _retrieval(_kinds, "picture", True, "Which picture is the video interrupted by?"),

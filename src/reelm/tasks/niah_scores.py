@@ -1,7 +1,7 @@
 """The two published scorers of VNBench, quirks included, and the careful one: an item is right when all four tries are.
 
-The published pair disagrees: `official` looks for a letter anywhere, `official_detail` at the first character only, and it
-exchanges the results of the two retrieval-insert tasks. Both are kept, so that a figure can be compared with either.
+The published pair disagrees: `official` looks for a letter anywhere, `official_detail` at the first character only, and
+it exchanges the results of the two retrieval-insert tasks. Both are kept, so that a figure can be compared with either.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FAMILIES = {"ret": "retrieval", "ord": "ordering", "cnt": "counting"}
 def official_letter(reply: str) -> str | None:
     """The letter that the official script reads: before the first full stop, A wins over B wherever they stand.
 
-    Source: joez17/VideoNIAH, evaluation/eval.py at 8193a3b; equal to the recorded table (tests/tasks/test_niah_scores.py).
+    Source: joez17/VideoNIAH, evaluation/eval.py at 8193a3b; equal to the recorded table (tests/tasks).
     """
     head = reply.split(".")[0]
     return next((letter for letter in LETTERS if letter in head), None)
