@@ -145,7 +145,7 @@ def test_short_and_broken_clips_are_passed_over_and_told(tmp_path):
     hay = clips(tmp_path / "clips", seconds=6.0)
     (hay / "notes.txt").write_text("no video")
     write_video(hay / "short.mp4", (np.full((32, 48, 3), i, np.uint8) for i in range(8)), 8)
-    made = make(hay, tmp_path / "out", Settings(each=5, kinds=("ord_edit",), height_px=48))
+    made = make(hay, tmp_path / "out", Settings(each=9, kinds=("ord_edit",), height_px=48))
     assert {entry["haystack"] for entry in entries(made.root)} == {"hay0.mp4"}
     assert any("notes.txt" in line for line in made.left_out)
     assert any("short.mp4" in line and "1.00 s are too short for 4 needles, which need 5.50 s" in line

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from reelm.errors import UsageError
 from reelm.tasks.base import Item, Scored, Task, task
+from reelm.tasks.letters import careful as chosen
 from reelm.tasks.niah_make import ANNOTATION
 from reelm.tasks.niah_scores import LETTERS, careful, official, official_letter
 from reelm.types import Clip
@@ -18,9 +18,6 @@ from reelm.types import Clip
 ANNOTATIONS = (ANNOTATION, "VNBench-main-4try.json")
 _NEEDED = {"video": str, "question": str, "options": list, "gt": str, "type": str, "try": int}
 
-
-_LETTER = re.compile(r"[\s(\[\"'*]*([A-D])(?![\w'])(?!\s+(?:or|and)\b)")
-_NAMED = re.compile(r"(?:[Aa]nswer|[Oo]ption|[Cc]hoice)(?:\s+is)?[\s:(]*([A-D])(?![\w'])")
 
 
 @task("niah")
@@ -65,24 +62,15 @@ class Niah(Task):
         return 1 / len(item.options)
 
     def score(self, item: Item, text: str) -> dict[str, float]:
-        return {"accuracy": float(_letter(text, item.options) == item.answer),
+        return {"accuracy": float(chosen(text, item.options) == LETTERS.index(item.answer)),
                 "official": float(official_letter(text) == item.answer)}
 
     def summary(self, rows: Sequence[Scored]) -> dict[str, float]:
         told = careful([(row.item.facts["type"], row.item.facts["group"], row.scores["accuracy"]) for row in rows])
-        whole = official([{"question_id": row.item.id, "type": row.item.facts["type"], "gt": row.item.answer,
-                           "pred": row.reply} for row in rows])
+        whole = official([{"question_id": f"{facts['group']}_{facts['try']}", "type": facts["type"],
+                           "gt": row.item.answer, "pred": row.reply}
+                          for row in rows for facts in [row.item.facts]])
         return told | {"official": whole["overall"]}
-
-
-def _letter(text: str, options: Sequence[str]) -> str | None:
-    """The letter that a reply means: at its beginning, after "answer" or "option", or of the only option it names."""
-    found = _LETTER.match(text) or _NAMED.search(text)
-    if found:
-        return found[1]
-    named = [letter for letter, option in zip(LETTERS, options, strict=True)
-             if re.search(rf"(?<!\w){re.escape(option)}(?!\w)", text, re.IGNORECASE)]
-    return named[0] if len(named) == 1 else None
 
 
 def _prompt(entry: dict[str, Any]) -> str:
