@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from reelm.eval.score import wilson
 from reelm.tasks.base import Scored
 
 DRAWS = 2000
@@ -31,14 +32,15 @@ def of_mean(values: Sequence[float], clusters: Sequence[Hashable], draws: int = 
     rng = np.random.default_rng(seed)
     drawn = np.array([np.bincount(rng.integers(0, len(order), len(order)), minlength=len(order))
                       for _ in range(draws)])
-    return _middle(drawn @ sums / (drawn @ counts))
+    return _middle(drawn @ sums / (drawn @ counts), len(order))
 
 
 def of_figures(rows: Sequence[Scored], figures: Figures, draws: int = FEW_DRAWS, seed: int = 0
                ) -> dict[str, Interval | None]:
     """The intervals of figures that are no plain means: they are computed anew for every draw of videos."""
     told = [figures(drawn) for drawn in _draws(rows, draws, seed)]
-    return {name: _middle(_under(told, name)) if told else None for name in figures(rows)}
+    videos = len({row.item.video for row in rows})
+    return {name: _middle(_under(told, name), videos) if told else None for name in figures(rows)}
 
 
 def of_difference(one: Sequence[Scored], other: Sequence[Scored], figures: Figures, draws: int = FEW_DRAWS,
@@ -80,8 +82,12 @@ def _under(told: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
     return np.array([one[name] for one in told if name in one])
 
 
-def _middle(values: np.ndarray) -> Interval | None:
+def _middle(values: np.ndarray, videos: int = 0) -> Interval | None:
+    """The inner 95 % of the draws. Where all of them are 0 or all are 1, drawing cannot tell how sure that is: then
+    Wilson's interval for as many independent answers as there are `videos`."""
     if not len(values):
         return None
+    if videos and values.min() == values.max() and values[0] in (0.0, 1.0):
+        return wilson(round(values[0] * videos), videos)
     low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)

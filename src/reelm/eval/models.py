@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from reelm.tasks.base import Item, Task
 from reelm.types import Answer, Part
 
 #: Libraries whose release may change a reply.
-LIBRARIES = ("reelm", "torch", "transformers", "tokenizers", "av", "numpy", "pillow", "kaldi-native-fbank")
+LIBRARIES = ("torch", "transformers", "tokenizers", "av", "numpy", "pillow", "kaldi-native-fbank")
 _OURS = ("kernels", "media", "parts", "model")
 
 
@@ -85,5 +85,9 @@ def code_digest() -> str:
 
 
 def versions() -> dict[str, str]:
-    """The releases of the libraries that a reply depends on."""
-    return {name: version(name) for name in LIBRARIES}
+    """The releases of reelm and of the libraries that a reply depends on."""
+    try:
+        ours = version("reelm")
+    except PackageNotFoundError:  # run from its sources, which the digest of the code tells apart
+        ours = "not installed"
+    return {"reelm": ours} | {name: version(name) for name in LIBRARIES}

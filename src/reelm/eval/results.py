@@ -161,7 +161,7 @@ def compared(task: Task, one: Sequence[Row], other: Sequence[Row]) -> dict[str, 
     left, right = ({row.scored.item.id: row.scored for row in rows} for rows in (one, other))
     both = [name for name in left if name in right]
     if not both:
-        raise UsageError(f"two runs of {len(left)} and {len(right)} items share none", remedy="Compare runs of one task")
+        raise UsageError(f"two runs of {len(left)} and {len(right)} items share none", remedy="Give runs of one task")
     mine, yours = [left[name] for name in both], [right[name] for name in both]
     values = figures(task, mine), figures(task, yours)
     spread = of_difference(mine, yours, lambda rows: figures(task, rows))

@@ -1,4 +1,4 @@
-"""Answers that are kept: a table on disk under the digest of everything that made them, so that a rerun costs nothing."""
+"""Answers that are kept: a table on disk under the digest of all that made them, so that a rerun costs nothing."""
 
 from __future__ import annotations
 

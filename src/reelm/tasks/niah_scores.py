@@ -84,7 +84,7 @@ def official_detail(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def careful(tries: Sequence[tuple[str, Hashable, float]]) -> dict[str, float]:
-    """Circular accuracy per sub-task, per family, and "circular", the mean over sub-tasks; "single": without circles.
+    """Circular accuracy per sub-task, per family, and "circular", the mean over sub-tasks.
 
     `tries`: (sub-task, item, right 0 or 1). An item is right when all its tries are; one with fewer than four tries is
     not counted as right or wrong but under "incomplete".
@@ -100,7 +100,6 @@ def careful(tries: Sequence[tuple[str, Hashable, float]]) -> dict[str, float]:
     families = {name: _mean([score for kind, score in scores.items() if kind.startswith(short)])
                 for short, name in FAMILIES.items() if any(kind.startswith(short) for kind in scores)}
     found = scores | families | ({"circular": _mean(list(scores.values()))} if scores else {})
-    found["single"] = _mean([right for _, _, right in tries]) if tries else float("nan")
     return found | ({"incomplete": float(len(groups) - len(whole))} if len(groups) > len(whole) else {})
 
 
