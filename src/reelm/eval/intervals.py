@@ -30,8 +30,7 @@ def of_mean(values: Sequence[float], clusters: Sequence[Hashable], draws: int = 
     of = np.array([order[cluster] for cluster in clusters])
     sums, counts = np.bincount(of, np.asarray(values, float), len(order)), np.bincount(of, minlength=len(order))
     rng = np.random.default_rng(seed)
-    drawn = np.array([np.bincount(rng.integers(0, len(order), len(order)), minlength=len(order))
-                      for _ in range(draws)])
+    drawn = rng.multinomial(len(order), np.full(len(order), 1 / len(order)), size=draws)
     return _middle(drawn @ sums / (drawn @ counts), len(order))
 
 
@@ -66,7 +65,7 @@ def _draws(rows: Sequence[Scored], draws: int, seed: int) -> Iterator[list[Score
     # Sorted, so that two runs over the same items draw the same videos whatever the order of their files.
     names, rng = sorted(videos), np.random.default_rng(seed)
     for _ in range(draws if len(names) > 1 else 0):
-        counts = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)))
         yield [_copy(row, copy) for name, count in zip(names, counts, strict=True) for copy in range(count)
                for row in videos[name]]
 
