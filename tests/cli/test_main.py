@@ -18,7 +18,7 @@ from reelm.errors import BudgetError, CheckpointError, MediaError, PolicyError, 
 
 VERBS = (("ask",), ("chat",), ("caption",), ("demo",), ("parts",), ("doctor",), ("model",), ("model", "list"),
          ("model", "show"), ("model", "pull"), ("model", "check"), ("model", "import"), ("model", "export"), ("data",),
-         ("data", "check"), ("data", "stats"), ("study",))
+         ("data", "check"), ("data", "stats"), ("study",), ("eval",))
 HEAVY = {"torch", "transformers", "av", "accelerate", "safetensors"}
 PROBE = """
 import sys

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from reelm.data.questions import PLOTS_OF, ask, caption, normalise, types_of
-from reelm.data.sprites import COLOURS, KINDS, sprite
 from reelm.data.world import DIRECTIONS, PLOTS, film, frames, held_out, midpoints, render, scene
+from reelm.kernels.sprites import COLOURS, KINDS, sprite
 
 
 def test_the_world_is_as_rich_as_promised() -> None:

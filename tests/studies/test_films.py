@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reelm.data.sprites import KINDS
 from reelm.data.world import held_out, scene
+from reelm.kernels.sprites import KINDS
 from reelm.studies.films import EMPTY, Flashes, Intruders, Sounding, Timeline, WorldClips, moments
 from reelm.studies.seen import Parades, Seen
 from reelm.studies.tones import SOUNDS, Tones

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from reelm.data.features import Features
-from reelm.data.sprites import COLOURS, KINDS
 from reelm.data.world import GALLERY
+from reelm.kernels.sprites import COLOURS, KINDS
 from reelm.studies.seen import GUESSED, _targets, fit, lite_tower, seen, sources, table
 
 

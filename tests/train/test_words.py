@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from reelm.data.sprites import COLOURS, KINDS
 from reelm.data.world import GALLERY, PLOTS, held_out, midpoints, scene
+from reelm.kernels.sprites import COLOURS, KINDS
 from reelm.train.words import FACTS, Words, places, word_hits, word_loss
 
 GRID = (1, 4, 4)

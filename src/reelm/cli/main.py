@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from reelm.cli import ask, caption, chat, convert, data, demo, doctor, failures, folders, model, parts, study, train
+from reelm.cli import eval as evaluation
 from reelm.cli.failures import guarded
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ app.command("ask", help=ask.HELP)(guarded(ask.ask))
 app.command("chat", help=chat.HELP)(guarded(chat.chat))
 app.command("caption", help=caption.HELP)(guarded(caption.caption))
 app.command("train", help=train.HELP)(guarded(train.train))
+app.command("eval", help=evaluation.HELP)(guarded(evaluation.eval_))
 app.command("demo")(guarded(demo.demo))
 app.command("parts")(guarded(parts.parts))
 app.command("study", help=study.HELP)(guarded(study.study))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from reelm.data import sound_questions
-from reelm.data.sprites import COLOURS, KINDS
 from reelm.data.world import DIRECTIONS, PHOTO, Scene
+from reelm.kernels.sprites import COLOURS, KINDS
 
 #: plurals that do not just add an s.
 PLURALS = {"fish": "fish", "cross": "crosses", "hourglass": "hourglasses"}

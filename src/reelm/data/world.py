@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reelm.data.sprites import COLOURS, KINDS, sprite
 from reelm.data.tracks import Recordings, Track, heard
+from reelm.kernels.sprites import COLOURS, KINDS, sprite
 from reelm.types import Audio, Frames
 
 #: name -> (dx, dy) on the screen, y down.

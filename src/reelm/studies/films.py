@@ -19,9 +19,9 @@ import torch
 from reelm.data.features import SHARD_CLIPS, Features
 from reelm.data.questions import ASKS as WORLD_ASKS
 from reelm.data.questions import NUMBERS, RANKS, Question, ask, plural, types_of
-from reelm.data.sprites import COLOURS, KINDS
 from reelm.data.varied import mirrored, reversed_in_time
 from reelm.data.world import DIRECTIONS, Scene
+from reelm.kernels.sprites import COLOURS, KINDS
 from reelm.studies.seen import Seen
 from reelm.studies.tones import SLICE_S, SOUNDS, Tones
 

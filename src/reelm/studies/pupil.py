@@ -14,8 +14,8 @@ from transformers import LlamaConfig, LlamaModel
 
 from reelm import registry
 from reelm.data.questions import normalise
-from reelm.data.sprites import COLOURS, KINDS
 from reelm.errors import UsageError
+from reelm.kernels.sprites import COLOURS, KINDS
 from reelm.studies.films import Films, Sample, moments
 from reelm.studies.tones import SOUNDS
 

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from reelm.data.features import SHARD_CLIPS, Features, write_shard
-from reelm.data.sprites import COLOURS, KINDS
 from reelm.data.world import GALLERY, Scene, midpoints, scene
+from reelm.kernels.sprites import COLOURS, KINDS
 from reelm.types import Frames
 
 #: Numbers per cell that guess what is there; the rest of the width holds directions of variance.

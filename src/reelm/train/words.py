@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reelm.data.named import box, names
-from reelm.data.sprites import COLOURS, KINDS
 from reelm.data.tracks import NAMES, Track, slots
 from reelm.data.world import DIRECTIONS, PHOTO, Scene, held_out
+from reelm.kernels.sprites import COLOURS, KINDS
 from reelm.parts.base import Grid
 
 #: What an object may be, in which colour, and how it moves; each list is one choice per cell.

@@ -1,4 +1,4 @@
-"""The objects and colours of the synthetic world, drawn by code, so that nothing has to be licensed.
+"""Objects and colours of the synthetic world and of needles in haystacks, drawn by code: nothing has to be licensed.
 
 A kind is a list of strokes in a unit square (x to the right, y down). A stroke is (pen, shape, numbers): the pen
 "fill" paints the object, "dark" paints a darker detail on it, "cut" takes away; the shape is a polygon or an ellipse.

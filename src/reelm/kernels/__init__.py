@@ -1,0 +1,1 @@
+"""Pure functions that several rooms share: no state, no files, no models."""

@@ -1,0 +1,107 @@
+"""`reelm eval`: from one's own clips to a table, on after a kill, with files that can be scored and compared again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from house.command import environment, reelm
+from tasks.miniatures.niah import clips, hidden
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hidden(tmp_path_factory.mktemp("niah"), ("ret_edit", "cnt_insert"), 3)
+
+
+def kept(store: Path) -> int:
+    """How many answers are on the disk; 0 before there is a file."""
+    if not store.is_file():
+        return 0
+    try:
+        with sqlite3.connect(store) as base:
+            return int(base.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+    except sqlite3.OperationalError:  # it is just being made
+        return 0
+
+
+def test_needles_are_hidden_in_ones_own_clips_and_the_oracle_finds_them(tmp_path):
+    hay = clips(tmp_path / "clips", seconds=9.0)
+    (hay / "notes.txt").write_text("not a video")
+    done = reelm("eval", "niah", "--clips", str(hay), "--each", "1", "--control", "oracle", "--out",
+                 str(tmp_path / "o"))
+    assert done.returncode == 0, done.stderr
+    (line,) = [line.split() for line in done.stdout.splitlines() if " circular " in line]
+    assert line[:4] == ["niah", "oracle", "circular", "1.000"]
+    assert "notes.txt" in done.stderr and "9 videos in" in done.stderr and "36 of 36 items" in done.stderr
+    saved = json.loads((tmp_path / "o" / "niah.oracle.json").read_text("utf-8"))
+    assert saved["scores"]["circular"]["value"] == 1.0 and len(saved["splits"]["type"]) == 9
+
+
+def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(root, tmp_path):
+    args = ["eval", "niah", "--data", str(root), "-m", "random", "--max-tokens", "4"]
+    process = subprocess.Popen([sys.executable, "-m", "reelm.cli", *args, "--out", str(tmp_path / "cut")],
+                               env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    store = tmp_path / "cut" / "answers.sqlite"
+    while (had := kept(store)) < 2 and process.poll() is None:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    after = kept(store)
+    assert 2 <= had <= after < 24, f"{after} answers when it was killed"
+    on = reelm(*args, "--out", str(tmp_path / "cut"), "--json")
+    whole = reelm(*args, "--out", str(tmp_path / "whole"), "--json")
+    assert on.returncode == whole.returncode == 0, on.stderr + whole.stderr
+    (cut,), (other,) = json.loads(on.stdout), json.loads(whole.stdout)
+    assert (cut["speed"]["kept"], cut["speed"]["asked"]) == (after, 24 - after) and other["speed"]["asked"] == 24
+    assert f"24 of 24 items, {after} known before" in on.stderr
+    assert cut["scores"] == other["scores"] and cut["data"] == other["data"]
+    lines = [[json.loads(line).get("reply") for line in (tmp_path / name / "niah.random.answers.jsonl").open()]
+             for name in ("cut", "whole")]
+    assert lines[0] == lines[1]
+
+
+def test_saved_answers_are_scored_again_and_two_are_compared(root, tmp_path):
+    for control in ("oracle", "blind"):
+        done = reelm("eval", "niah", "--data", str(root), "-m", "random", "--max-tokens", "2", "--control", control,
+                     "--out", str(tmp_path))
+        assert done.returncode == 0, done.stderr
+    files = [str(tmp_path / f"niah.{name}.answers.jsonl") for name in ("oracle", "random.blind")]
+    alone = reelm("eval", files[0], "--json")
+    fresh = json.loads((tmp_path / "niah.oracle.json").read_text("utf-8"))
+    assert json.loads(alone.stdout)[0]["scores"] == fresh["scores"]
+    both = json.loads(reelm("eval", *files, "--json").stdout)
+    assert both[2]["model"]["name"] == "oracle - random" and both[2]["items"] == 24
+    assert both[2]["differences"]["accuracy"]["value"] == 1.0 - both[1]["scores"]["accuracy"]["value"]
+    table = reelm("eval", *files)
+    assert "oracle - random" in table.stdout and table.returncode == 0
+
+
+def test_what_is_missing_is_told_with_its_own_exit_code(root, tmp_path):
+    there = reelm("eval", "niah", "--data", str(root), "--check-data")
+    assert there.returncode == 0 and there.stdout == "niah: 24 items, all media are there\n"
+    lost = tmp_path / "part"
+    lost.mkdir()
+    (lost / "niah.json").write_bytes((root / "niah.json").read_bytes())
+    missing = reelm("eval", "niah", "--data", str(lost), "--check-data")
+    assert missing.returncode == 3 and "6 media" in missing.stderr and "ret_edit_0.mp4" in missing.stderr
+
+
+@pytest.mark.parametrize(("args", "word"), [
+    (["nap", "--data", "."], "no task 'nap'"), (["niah"], "--data or --clips"),
+    (["niah", "--data", ".", "--clips", "."], "--data or --clips"), (["niah", "niah", "--data", "."], "niah,niah"),
+    (["niah", "--data", ".", "--control", "deaf"], "no control 'deaf'"),
+    (["niah", "--data", ".", "--share", "3/2"], "--share"), (["a.jsonl", "b.jsonl", "c.jsonl"], "3 files"),
+    (["nowhere.jsonl"], "cannot be read"),
+])
+def test_calls_that_cannot_work_are_usage_errors(args, word, tmp_path):
+    done = reelm("eval", *args, cwd=tmp_path)
+    assert done.returncode == 2 and word in done.stderr
