@@ -15,24 +15,26 @@ from safetensors.torch import load_file
 
 from house.tree import ROOT
 from reelm.data.features import write_shard
-from reelm.train import away, parcels, run
-from train.test_run import RECIPE, start
+from reelm.train import away, launch, parcels, tiny, world
+from reelm.train.progress import curve, events
+from reelm.train.recipe import recipe
+from train.test_world import PARTS, RECIPE, start
 
-#: What runs there: the first stage of the toy recipe. `stop` ends it, once, when its first state is saved.
+#: What runs there: `reelm.train.tiny` on random bases. `stop` asks it, once, to stop behind the first step.
 TRAINING = """
-import sys
-from pathlib import Path
-from reelm.train import run
-from train.test_run import RECIPE, start
-out, save = Path("out"), run.save
-def save_then_stop(*given):
-    save(*given)
-    sys.exit(7)
-if sys.argv[1:] == ["stop"]:
-    run.save = save_then_stop
-run.train(RECIPE.model_copy(update={"stages": RECIPE.stages[:1], "save_every_steps": 1}), Path("features"), out,
-          start=start)
-assert "av" not in sys.modules
+import os, signal, sys
+from reelm.train import launch, tiny
+from train.test_world import start
+launch.fresh_tiny, say = start, tiny.say
+def say_then_stop(event):
+    if event["event"] == "step" and event["step"] == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+if sys.argv.pop() == "stop":
+    tiny.say = say_then_stop
+try:
+    tiny.main()
+finally:
+    assert "av" not in sys.modules
 """
 #: A program that never ends; it counts on from where it was.
 COUNTING = """
@@ -67,10 +69,14 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_run_stopped_there_and_gone_on_with_elsewhere_is_the_run_made_here(
-        tmp_path: Path, without_av: None, one_thread: None, capfd: pytest.CaptureFixture[str]) -> None:
-    model, processor = start(RECIPE.model, 0)
-    write_shard(model.vision_tower.eval(), processor, run.stored(RECIPE, "gallery", tmp_path / "features"), 0)
-    for name, text in (("recipe.yaml", RECIPE.model_dump_json()), ("learn.py", TRAINING)):
+        tmp_path: Path, without_av: None, one_thread: None, monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    model, processor = start(PARTS, 0)
+    told = RECIPE.model_dump(mode="json")
+    first = {**told, "stages": told["stages"][:1], "features": str(tmp_path / "features"),
+             "sources": {name: told["sources"][name] for name in ("gallery", "pictures")}}
+    write_shard(model.vision_tower.eval(), processor, world.clips(recipe(first), "gallery"), 0)
+    for name, text in (("recipe.yaml", json.dumps(first)), ("learn.py", TRAINING)):
         (tmp_path / name).write_text(text)
     code = away.main(["pack", str(tmp_path / "recipe.yaml"), "--features", str(tmp_path / "features"), "--out",
                       str(tmp_path / "parcel"), "--piece-mb", "0.1", "--no-bases", "--add",
@@ -79,11 +85,12 @@ def test_a_run_stopped_there_and_gone_on_with_elsewhere_is_the_run_made_here(
     assert code == 0 and len(pieces) > 3 and max(path.stat().st_size for path in pieces) <= 100_000
 
     back = tmp_path / "back"
-    for number, (word, ends) in enumerate((("stop", 7), ("", 0))):  # each time on a bare machine
+    for number, (word, ends) in enumerate((("stop", 130), ("end", 0))):  # each time on a bare machine
         there = tmp_path / f"machine-{number}"
         if back.exists():
             shutil.copytree(back, there / "results")
-        command = [sys.executable, "learn.py", *word.split()]
+        command = [sys.executable, "learn.py", "--recipe", away.RECIPE, "--features", away.FEATURES, "--out", away.OUT,
+                   word]
         work = ["--work", str(there / "work"), "--results", str(there / "results"), "--piece-mb", "0.02"]
         (tmp_path / "some").mkdir(exist_ok=True)
         shutil.copy(tmp_path / "parcel" / parcels.LIST, tmp_path / "some")
@@ -97,12 +104,13 @@ def test_a_run_stopped_there_and_gone_on_with_elsewhere_is_the_run_made_here(
     assert max(path.stat().st_size for path in back.glob("piece-*")) <= 20_000
     assert away.main(["join", str(back), "--out", str(tmp_path / "joined")]) == 0
 
-    log = (tmp_path / "joined" / "log.txt").read_text()
-    assert "steps 0 to 2" in log and "steps 1 to 2" in log and "pieces are missing" in capfd.readouterr().err
-    here = run.train(RECIPE.model_copy(update={"stages": RECIPE.stages[:1]}), tmp_path / "features", tmp_path / "here",
-                     start=start).learnt()
-    joined = load_file(tmp_path / "joined" / "state" / "learnt.safetensors")
-    assert joined.keys() == here.keys() and all(torch.equal(joined[name], here[name]) for name in here)
+    steps = [event["step"] for event in events(tmp_path / "joined") if event["event"] in ("stage", "step")]
+    assert steps == [0, 1, 1, 2] and "pieces are missing" in capfd.readouterr().err
+    monkeypatch.setattr(launch, "fresh_tiny", start)
+    folder = tiny.build(tmp_path / "recipe.yaml", tmp_path / "here", features=tmp_path / "features")
+    assert curve(tmp_path / "here") == curve(tmp_path / "joined")
+    here, joined = (load_file(at / "words" / "connector.safetensors") for at in (folder.parent, tmp_path / "joined"))
+    assert all(torch.equal(joined[name], here[name]) for name in here) and folder.name == "words"
 
 
 def test_when_the_time_is_up_what_is_there_is_packed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -95,7 +95,10 @@ def resolved(file: Path, data: list[str], media: Path | None, model: str | None,
         if media is not None:
             raise UsageError("--media without --data")
         return first
-    sources = {name: one.model_dump() for name, one in first.sources.items()}
+    every = {name: one.model_dump() for name, one in first.sources.items()}
+    sources = {name: one for name, one in every.items() if one["kind"] == "records"}
+    if not sources:
+        raise UsageError("--data, but the recipe reads no records", where=str(file))
     for given in data:
         name, equals, path = given.partition("=")
         if not equals or name not in sources:
@@ -104,7 +107,7 @@ def resolved(file: Path, data: list[str], media: Path | None, model: str | None,
                                  remedy=f"Write --data NAME=FILE, NAME one of {', '.join(sources)}")
             name, path = next(iter(sources)), given
         sources[name] |= {"records": path, "media": str(media) if media else None}
-    return first.model_validate({**first.model_dump(), "sources": sources})
+    return first.model_validate({**first.model_dump(), "sources": {**every, **sources}})
 
 
 class Steps(Progress):

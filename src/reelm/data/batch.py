@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from reelm.data.hearing import Hearing
 from reelm.data.questions import ask, types_of
@@ -165,32 +165,6 @@ class WorldSamples(Dataset[dict[str, Any]]):
         medium = Sketch(frames=frames, audio_s=staged.seconds if ticket.tracks else None)
         asked = conversation(staged, medium, at, self.turns, ticket.media)
         return self.processor.plan(asked, labels=True).laid
-
-
-class LengthBatches(Sampler[list[int]]):
-    """Batches of samples of similar length, so that little is padded: a pure function of the samples.
-
-    Samples are taken in order, `group` batches at a time, sorted by length inside the group; the first `skip` batches
-    are left out (they are done already).
-    """
-
-    def __init__(self, samples: WorldSamples, batch: int, skip: int = 0, group: int = 2) -> None:
-        self.samples, self.batch, self.skip, self.group = samples, batch, skip, group
-
-    def __len__(self) -> int:
-        return len(self.samples) // self.batch - self.skip
-
-    def __iter__(self) -> Iterator[list[int]]:
-        size = self.batch * self.group
-        for first in range(self.skip // self.group * size, len(self.samples), size):
-            at = range(first, min(first + size, len(self.samples)))
-            ranked = sorted(at, key=self.samples.length)
-            cuts = [ranked[i:i + self.batch] for i in range(0, len(ranked), self.batch)]
-            number = first // self.batch
-            for i in np.random.default_rng(first).permutation(len(cuts)):
-                number += 1
-                if number > self.skip:
-                    yield cuts[int(i)]
 
 
 def collate(samples: list[dict[str, Any]], pad_id: int) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def load_tiny(
         raise CheckpointError(
             "the trained weights of reelm-tiny are not there",
             where=str(folder),
-            remedy="Reinstall reelm, or train them: python -m reelm.train.run recipes/reelm_tiny.yaml --out runs/x",
+            remedy="Reinstall reelm, or train them: python -m reelm.train.tiny --out runs/reelm-tiny",
         )
     config = ReelmConfig.from_pretrained(folder)
     state = base_state(say)

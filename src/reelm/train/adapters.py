@@ -7,6 +7,8 @@ Through PEFT (`pip install reelm[train]`). What is saved is a whole adapter fold
 
 from __future__ import annotations
 
+import copy
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import save_file
 
 from reelm.errors import CheckpointError, UsageError
 from reelm.model import adapters
@@ -124,6 +127,33 @@ def save(adapted: Any, processor: ReelmProcessor, folder: str | Path, base: Base
     model.generation_config.save_pretrained(str(folder))
     processor.save_pretrained(str(folder))
     adapters.record_base(folder, base)
+
+
+def ship(adapted: Any, folder: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Writes what reelm-tiny ships, `model.tiny.load_tiny` reads it: config.json, the parts that are not public bases,
+    and the adapter in PEFT's format; all in bfloat16. `weights`: the whole state by name.
+    """
+    def half(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: value.to("cpu", torch.bfloat16).contiguous() for name, value in state.items()}
+
+    folder.mkdir(parents=True)
+    model = adapted.get_base_model()
+    for part in (*CONNECTORS, "audio_tower"):
+        if getattr(model, part, None) is None:
+            continue
+        at = f"base_model.model.{part}.{'modules_to_save.default.' if part in CONNECTORS else ''}"
+        state = {name.removeprefix(at): value for name, value in weights.items() if name.startswith(at)}
+        save_file(half(state), folder / f"{part}.safetensors", {"format": "pt"})
+    whole = _peft().get_peft_model_state_dict(adapted, weights, save_embedding_layers=False)
+    only = {name: value for name, value in whole.items() if "lora_" in name}
+    save_file(half(only), folder / adapters.WEIGHTS, {"format": "pt"})
+    told = adapted.peft_config[adapted.active_adapter]
+    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": told.r, "lora_alpha": told.lora_alpha,
+                "target_modules": told.target_modules, "bias": "none", "inference_mode": True}
+    (folder / adapters.SETTINGS).write_text(json.dumps(settings, indent=1))
+    config = copy.deepcopy(model.config)
+    config.text_config.name_or_path = ""  # a folder of this machine
+    config.save_pretrained(folder)
 
 
 def load(folder: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, base: str | None = None,

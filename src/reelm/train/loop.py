@@ -31,7 +31,7 @@ from reelm.train.checkpoint import Checkpoints
 from reelm.train.disk import Disk
 from reelm.train.parallel import Ranks, Task
 from reelm.train.progress import Log, Watch
-from reelm.train.recipe import Recipe, Stage
+from reelm.train.recipe import Recipe, Stage, TowerSettings
 from reelm.train.source import Mix, Source
 
 #: Of so many good steps before it a gradient's usual length is taken, and not before there are so many.
@@ -257,7 +257,8 @@ class _Stepper:
                  rates={group["part"]: group["lr"] for group in self.optimizer.param_groups}, items=count,
                  tokens=int(tokens), samples=int(samples), consumed=progress.consumed, seconds=seconds,
                  read_s=read_s, tokens_per_s=tokens / seconds, samples_per_s=samples / seconds,
-                 **{name: value / count for name, value in zip(names, told, strict=True) if count})
+                 **{name: value / count for name, value in zip(names, told, strict=True)
+                    if count and math.isfinite(value)})
         loop._tell_left_out(batches, stage)
         if fault is not None:
             self._skip(fault, suspects, batches)
@@ -344,7 +345,7 @@ class _Stepper:
                           f'"skipped" in {loop.log.path}, lower the rate, or start again to go on behind them')
 
 
-def rate_share(step: int, steps: int, stage: Stage) -> float:
+def rate_share(step: int, steps: int, stage: Stage | TowerSettings) -> float:
     """Share of the peak rate in a step (from 0): linear warm-up, then a cosine down to the floor."""
     warmup = math.ceil(stage.warmup * steps)
     if step < warmup:

@@ -17,7 +17,7 @@ from reelm.model.fuse import answer_logits
 
 Batch = Mapping[str, Any]
 #: Objectives with a module of their own, imported when a stage names one.
-MODULES = {"dpo": "reelm.train.preference"}
+MODULES = {"dpo": "reelm.train.preference", "words": "reelm.train.world", "world_answers": "reelm.train.world"}
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from reelm.errors import UsageError
 
@@ -34,9 +43,93 @@ class SourceSettings(Closed):
     sample that cannot be read, or is longer than the stage allows, ends the run or is left out, counted and listed.
     """
 
+    kind: Literal["records"] = "records"
     records: str
     media: str | None = None
     on_bad: Literal["fail", "skip"] = "fail"
+
+
+class ClipSettings(Closed):
+    """A set of clips 0..clips-1 as stored features, looked at in `frames` moments; nothing reads it but draws.
+
+    `kind`: `world` are drawn scenes, `plot` fixing their plot (None mixes all); `rows` is made of the picture tower's
+    classifier over the set `over`; `photos` are photographs that a package ships, stored under `over` if it is given.
+    """
+
+    kind: Literal["world", "rows", "photos"]
+    clips: int = Field(ge=1)
+    frames: int = Field(ge=1)
+    plot: str | None = None
+    over: str | None = None
+
+
+class TrackSettings(Closed):
+    """A set of sound tracks 0..tracks-1 as stored features; `script` fixes what happens in them, None mixes all."""
+
+    kind: Literal["tracks"]
+    tracks: int = Field(ge=1)
+    script: str | None = None
+
+
+class Draw(Closed):
+    """One kind of sample: a clip of a set, a track of a set of tracks, or one of each; `share` of all draws."""
+
+    clips: str | None = None
+    tracks: str | None = None
+    share: float = Field(default=1.0, gt=0)
+
+
+class DrawSettings(Closed):
+    """Samples drawn from stored sets, as many as the stage takes, no two alike.
+
+    The members of every set are gone through in order, again and again. `turns`: questions asked about each; 0 none.
+    """
+
+    kind: Literal["draws"]
+    of: tuple[Draw, ...] = Field(min_length=1)
+    turns: int = Field(default=0, ge=0)
+
+
+def _form(given: Any) -> str:
+    kind = given.get("kind", "records") if isinstance(given, Mapping) else getattr(given, "kind", "records")
+    return "clips" if kind in ("world", "rows", "photos") else str(kind)
+
+
+AnySource = Annotated[Annotated[SourceSettings, Tag("records")] | Annotated[ClipSettings, Tag("clips")]
+                      | Annotated[TrackSettings, Tag("tracks")] | Annotated[DrawSettings, Tag("draws")],
+                      Discriminator(_form)]
+
+
+class TowerSettings(Closed):
+    """The training of a sound tower from nothing, before the stages: `steps` batches of `batch` tracks.
+
+    Units: `rate` is the peak; `warmup` a share of the steps, `floor` a share of the peak.
+    """
+
+    steps: int = Field(ge=1)
+    batch: int = Field(default=16, ge=1)
+    rate: float = Field(default=0.001, gt=0)
+    warmup: float = Field(default=0.0375, ge=0, le=1)
+    floor: float = Field(default=0.05, ge=0, le=1)
+    clip: float = Field(default=1.0, gt=0)
+    save_every: int = Field(default=50, ge=1)
+
+
+class FreshSettings(Closed):
+    """A model whose connectors begin from nothing, on the public bases of reelm-tiny; the blocks of `config.json`."""
+
+    vision: dict[str, Any]
+    audio: dict[str, Any] | None = None
+    layout: dict[str, Any]
+    sound_tower: TowerSettings | None = None
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The blocks as the configuration of a model takes them."""
+        return self.model_dump(exclude={"sound_tower"}, exclude_none=True)
+
+    def __str__(self) -> str:
+        return "fresh parts on the bases of reelm-tiny"
 
 
 class CacheSettings(Closed):
@@ -122,8 +215,9 @@ class Stage(Closed):
 
 
 class Recipe(Closed):
-    """A whole run. `model`: a name or folder as `reelm.load` takes it; `fresh`: connectors of it that begin anew, with
-    random weights; `adapters`: settings of the adapters that go on the language model, see `train.adapters`.
+    """A whole run. `model`: a name or folder as `reelm.load` takes it, or the parts of a new one; `fresh`: connectors
+    of it that begin anew, with random weights; `adapters`: settings of the adapters that go on the language model, see
+    `train.adapters`. `features`: the folder of the stored sets.
 
     `parallel`: what several processes share: "ddp" the work, "fsdp" the weights too. `keep`: how many states to keep.
     `workers`: processes that read samples. `cache`: where what frozen towers give is kept. `skip_in_a_row`: so many
@@ -131,9 +225,10 @@ class Recipe(Closed):
     """
 
     name: str
-    model: str
+    model: str | FreshSettings
     seed: int = 42
-    sources: dict[str, SourceSettings]
+    sources: dict[str, AnySource]
+    features: str | None = None
     fresh: tuple[Literal["connector", "audio_connector"], ...] = ()
     adapters: dict[str, Any] | None = None
     stages: tuple[Stage, ...] = Field(min_length=1)
@@ -153,7 +248,35 @@ class Recipe(Closed):
                 raise ValueError(f"stages.{stage.name}.data: no source is called {unknown[0]}")
             if "adapters" in stage.learn and self.adapters is None:
                 raise ValueError(f"stages.{stage.name}.learn: adapters are to learn, but the recipe has none")
+            self._drawn(stage)
+        for name, source in self.sources.items():
+            self._refers(name, source)
         return self
+
+    def _drawn(self, stage: Stage) -> None:
+        """Raises: ValueError where a stage cannot learn from the sources it names."""
+        for name in stage.data:
+            source = self.sources[name]
+            if isinstance(source, ClipSettings | TrackSettings):
+                raise ValueError(f"stages.{stage.name}.data: {name} holds stored features; name a source of kind draws")
+            if isinstance(source, DrawSettings) and (len(stage.data) > 1 or stage.steps is None):
+                raise ValueError(f"stages.{stage.name}: draws have no end, so they stand alone and `steps` is needed")
+
+    def _refers(self, name: str, source: AnySource) -> None:
+        """Raises: ValueError where a source takes from a set that is not there, or stored features have no tower."""
+        wanted: list[tuple[str | None, tuple[str, ...]]] = []
+        if isinstance(source, DrawSettings):
+            for draw in source.of:
+                wanted += [(draw.clips, ("world", "rows", "photos")), (draw.tracks, ("tracks",))]
+                if draw.clips is None and draw.tracks is None:
+                    raise ValueError(f"sources.{name}.of: a draw is of clips, of tracks or of both")
+        elif isinstance(source, ClipSettings) and source.kind == "rows":
+            wanted.append((source.over or "", ("world",)))
+        for of, kinds in wanted:
+            if of is not None and (of not in self.sources or self.sources[of].kind not in kinds):
+                raise ValueError(f"sources.{name}: no source of kind {' or '.join(kinds)} is called {of!r}")
+        if not isinstance(source, SourceSettings) and (self.features is None or isinstance(self.model, str)):
+            raise ValueError(f"sources.{name}: stored features need `features`, and a `model` that says which towers")
 
     def stage(self, name: str) -> Stage:
         """A stage by its name. Raises: UsageError that lists them."""
@@ -165,7 +288,8 @@ class Recipe(Closed):
 
     def lasting(self) -> dict[str, Any]:
         """What a run that goes on must have in common with the run that began."""
-        whole = self.model_dump(mode="json", exclude={"keep", "workers", "parallel", "skip_in_a_row", "cache"})
+        whole = self.model_dump(mode="json", exclude={"keep", "workers", "parallel", "skip_in_a_row", "cache",
+                                                      "features"})
         for stage in whole["stages"]:
             for name in FREE:
                 del stage[name]
@@ -214,6 +338,8 @@ def _told(error: ValidationError | TypeError, raw: Mapping[str, Any]) -> str:
         if len(path) > 1 and path[0] == "stages" and path[1].isdigit():
             stage = raw["stages"][int(path[1])]
             path[1] = str(stage.get("name", path[1])) if isinstance(stage, Mapping) else path[1]
+        if len(path) > 2 and path[0] == "sources":
+            del path[2]  # which form of source was meant
         text = "no such field" if one["type"] == "extra_forbidden" else one["msg"].removeprefix("Value error, ")
         said.append(f"{'.'.join(path)}: {text}" if path else text)
     return "; ".join(said)

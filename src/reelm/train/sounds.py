@@ -27,8 +27,9 @@ from reelm import registry
 from reelm.data.recordings import recordings
 from reelm.data.tracks import MEDLEY, NAMES, slots, track, wave
 from reelm.parts.encoders.fbank import BINS, kaldi_fbank
-from reelm.train.run import SOUND_TOWER, rate_share
-from reelm.train.stage import Recipe, SoundStage
+from reelm.train.loop import rate_share
+from reelm.train.recipe import FreshSettings, Recipe, TowerSettings, read
+from reelm.train.world import SOUND_TOWER
 
 #: choices of each fact; a patch in which nothing is heard has the last name.
 CHOICES = {"name": len(NAMES) + 1, "pitch": 3, "level": 3}
@@ -39,7 +40,7 @@ class Patches(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     """Batch b: filter banks [B,K,128] of tracks of one length, and what each patch of time holds, [B,T] per fact."""
 
     seed: int
-    stage: SoundStage
+    stage: TowerSettings
     takes: dict[str, list[np.ndarray]]
 
     def __len__(self) -> int:
@@ -94,11 +95,12 @@ def _keep(path: Path, state: dict[str, Any]) -> None:
 
 def train(recipe: Recipe, out: Path, workers: int = 1) -> Path:
     """Trains the tower from wherever its saved state stands; gives the path of its weights."""
-    stage, weights = recipe.sound, out / SOUND_TOWER
-    assert stage is not None and recipe.model["audio"] is not None
+    weights = out / SOUND_TOWER
+    assert isinstance(recipe.model, FreshSettings) and recipe.model.sound_tower and recipe.model.audio
+    stage = recipe.model.sound_tower
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    namer = Namer(recipe.model["audio"]["encoder"])
+    namer = Namer(recipe.model.audio["encoder"])
     optimizer = torch.optim.AdamW(namer.parameters(), lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.02)
     kept, step = out / "sounds.pt", 0
     if kept.is_file():
@@ -110,11 +112,11 @@ def train(recipe: Recipe, out: Path, workers: int = 1) -> Path:
     began, first = time.monotonic(), step
     for banks, facts in DataLoader(patches, batch_size=None, sampler=range(step, stage.steps), num_workers=workers):
         for group in optimizer.param_groups:
-            group["lr"] = stage.rate * rate_share(step, stage.steps, recipe.warmup_steps)
+            group["lr"] = stage.rate * rate_share(step, stage.steps, stage)
         scores = namer(banks)
         loss = loss_of(scores, facts)
         loss.backward()
-        nn.utils.clip_grad_norm_(namer.parameters(), recipe.grad_clip)
+        nn.utils.clip_grad_norm_(namer.parameters(), stage.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
@@ -124,7 +126,7 @@ def train(recipe: Recipe, out: Path, workers: int = 1) -> Path:
             with (out / "sounds.jsonl").open("a") as log:
                 log.write(json.dumps(said) + "\n")
             print(json.dumps(said), file=sys.stderr, flush=True)
-        if step % recipe.save_every_steps == 0 or step == stage.steps:
+        if step % stage.save_every == 0 or step == stage.steps:
             _keep(kept, {"namer": namer.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
     save_file({k: v.contiguous() for k, v in namer.tower.state_dict().items()}, weights, {"format": "pt"})
     if not math.isfinite(sum(float(v.abs().sum()) for v in namer.tower.state_dict().values())):
@@ -139,7 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
-    print(train(Recipe.read(given.recipe), given.out, given.workers))
+    print(train(read(given.recipe), given.out, given.workers))
 
 
 if __name__ == "__main__":

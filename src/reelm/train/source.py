@@ -6,12 +6,14 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from reelm.data.collate import Bad, collate
 from reelm.data.order import GlobalBatches
-from reelm.data.samples import Samples
 from reelm.train.recipe import Stage
+
+if TYPE_CHECKING:
+    from reelm.data.samples import Samples
 
 
 class Source(Protocol):

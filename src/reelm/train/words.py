@@ -33,6 +33,24 @@ _STILL = 0.01
 
 #: The same for sounds: what is heard, and the words for whether its pitch and its level change.
 SOUND_FACTS = {"name": NAMES, "pitch": ("steady", "rising", "falling"), "level": ("even", "louder", "softer")}
+#: The fact of the picture tower's own names.
+CLASS = "class"
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """Token ids of the words of each fact, a space before each as inside a sentence, and of the full stop."""
+
+    facts: dict[str, list[list[int]]]
+    empty: list[int]
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Spelling:
+        def ids(texts: list[str]) -> list[list[int]]:
+            return list(tokenizer(texts, add_special_tokens=False)["input_ids"])
+
+        every = FACTS | SOUND_FACTS | {CLASS: names()}
+        return cls({name: ids([f" {word}" for word in words]) for name, words in every.items()}, ids(["."])[0])
 
 
 @dataclass(frozen=True)
@@ -43,15 +61,14 @@ class Words:
     empty: Tensor
 
     @classmethod
-    def of(cls, tokenizer: Any, embedding: Tensor) -> Words:
-        """The mean embedding of each word's tokens, a space before it as inside a sentence."""
+    def of(cls, spelling: Spelling, embedding: Tensor) -> Words:
+        """The mean embedding of each word's tokens."""
 
-        def vector(text: str) -> Tensor:
-            return embedding[torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])].mean(0).float()
+        def vector(ids: list[int]) -> Tensor:
+            return embedding[torch.tensor(ids)].mean(0).float()
 
-        every = FACTS | SOUND_FACTS | {"class": names()}
-        facts = {name: torch.stack([vector(f" {w}") for w in words]) for name, words in every.items()}
-        return cls(facts, vector(".")[None])
+        facts = {name: torch.stack([vector(ids) for ids in words]) for name, words in spelling.facts.items()}
+        return cls(facts, vector(spelling.empty)[None])
 
 
 def places(scene: Scene, moments: np.ndarray, grid: Grid) -> dict[str, np.ndarray]:
@@ -106,12 +123,12 @@ def word_loss(tokens: Tensor, words: Words, scenes: Sequence[Scene], moments: Se
     named = named_cells(scenes, grid)
     known = named != _NOTHING
     if known.any():
-        target[known] = words.facts["class"][named[known]]
+        target[known] = words.facts[CLASS][named[known]]
     error = (tokens - target).square().mean(-1) / target.square().mean(-1)
     empty = ~full & ~known
     loss = sum((error[where].mean() for where in (full, empty, known) if where.any()), torch.zeros(()))
     if known.any():
-        said = F.normalize(tokens[known], dim=-1) @ F.normalize(words.facts["class"], dim=-1).T * 16
+        said = F.normalize(tokens[known], dim=-1) @ F.normalize(words.facts[CLASS], dim=-1).T * 16
         loss = loss + 0.5 * F.cross_entropy(said, named[known])
     if not full.any():
         return loss
@@ -140,8 +157,8 @@ def word_hits(tokens: Tensor, words: Words, scenes: Sequence[Scene], moments: Se
         hits[name] = round(float((near == label[full]).float().mean()), 3)
     named = named_cells(scenes, grid)
     if (known := named != _NOTHING).any():
-        near = (F.normalize(tokens[known], dim=-1) @ F.normalize(words.facts["class"], dim=-1).T).argmax(-1)
-        hits["class"] = round(float((near == named[known]).float().mean()), 3)
+        near = (F.normalize(tokens[known], dim=-1) @ F.normalize(words.facts[CLASS], dim=-1).T).argmax(-1)
+        hits[CLASS] = round(float((near == named[known]).float().mean()), 3)
     return hits
 
 
