@@ -9,17 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity_root import parity_dir
-from reelm.tasks.letters import LETTERS, Official, careful
+from reelm.tasks.base import find
+from reelm.tasks.letters import LETTERS, careful
 
 
 def table(name: str) -> dict:
     return json.loads((parity_dir("videollama2_eval") / f"{name}.json").read_text(encoding="utf-8"))
 
 
-EGOSCHEMA = Official(letters=5, glued=" ")
-PERCEPTION = Official(letters=3, text="whole")
-MVBENCH = Official(glued=", ", text="part")
-VIDEO_MME = Official(letters=4, text="part", cut_last=True, digits_spelled=True)
+EGOSCHEMA, PERCEPTION, MVBENCH, VIDEO_MME = (
+    find(name).official for name in ("egoschema", "perception_test", "mvbench", "video_mme"))
 
 
 def test_egoschema_rows():

@@ -8,9 +8,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from parity_root import parity_dir
+from reelm.errors import UsageError
 from reelm.tasks.base import Scored, find
 from reelm.tasks.letters import LETTERS
 from reelm.tasks.video_bench import LEVELS, VideoBench, closest_option, judged_letter
+from reelm.tasks.video_bench_judged import VideoBenchJudged
 from tasks.miniatures import video_bench as miniature
 
 
@@ -67,3 +69,33 @@ def test_levels_are_weighted_and_a_level_without_all_its_data_sets_has_no_figure
 
 def test_without_a_model_there_is_no_official_reading(items):
     assert VideoBench().score(items[0], items[0].answer) == {"accuracy": 1, "unread": 0}
+
+
+def judged_as(reply: str, item, official: bool) -> dict[str, float]:
+    """The scores of an item whose judge answers `reply` and, when that cannot be read, is not asked again."""
+    def ask(name, messages, read):
+        try:
+            return read(reply)
+        except UsageError:
+            return None
+
+    return dict(VideoBenchJudged(official).verdict([item], ["it is the lamp"], ask))
+
+
+@pytest.mark.parametrize(("reply", "official", "with_care"), [
+    ('{"maximum probability": "A"}', {"accuracy": 1}, {"accuracy": 1}),
+    ('{"maximum probability": "B"}', {"accuracy": 0}, {"accuracy": 0}),
+    ('Sure: {"maximum probability": "a"}', {}, {"accuracy": 1}),
+    ('{"maximum probability": "F"}', {"accuracy": 0}, {}),  # the question has two options
+    ('{"max": "A"}', {}, {}),
+])
+def test_a_judge_maps_a_reply_to_an_option(items, reply, official, with_care):
+    assert len(items[0].options) == 2 and items[0].answer == "A"
+    assert judged_as(reply, items[0], official=True) == official
+    assert judged_as(reply, items[0], official=False) == with_care
+
+
+def test_the_judge_sees_the_question_the_options_and_the_reply(items):
+    duty, asked = VideoBenchJudged().verdict_prompt(items[0], "it is the lamp")
+    assert (duty.role, asked.role) == ("system", "user")
+    assert items[0].text in asked.parts[0] and "Sentence: it is the lamp\n" in asked.parts[0]
