@@ -73,7 +73,6 @@ class ChoiceTask(Task):
                        text=self.prompt(item.facts["question"], options, item.facts))
 
     def rotations(self, item: Item) -> tuple[Item, ...]:
-        """The item with every option in every place once, itself first."""
         return tuple(self.rotated(item, by) for by in range(len(item.options)))
 
     def chosen(self, row: Scored, reader: str) -> int | None:
@@ -83,6 +82,6 @@ class ChoiceTask(Task):
         return self.official.read(row.reply, row.item.options)
 
 
-def listed(options: Sequence[str], form: str = "({letter}) {option}") -> str:
-    """The options one per line, each after its letter."""
-    return "\n".join(form.format(letter=letter, option=option) for letter, option in zip(LETTERS, options, strict=False))
+def listed(options: Sequence[str], form: str = "({letter}) {option}", between: str = "\n") -> str:
+    """The options, each after its letter, one per line."""
+    return between.join(form.format(letter=LETTERS[place], option=option) for place, option in enumerate(options))

@@ -83,6 +83,9 @@ def careful(reply: str, options: Sequence[str]) -> int | None:
     and not denied; "two" is 2. Accents, bold marks and full-width letters do not matter.
     """
     text = re.sub(r"[*_`\"\u201c\u201d]", "", unicodedata.normalize("NFKC", reply)).strip()
+    known = [_plain(option) for option in options]
+    if " " in _plain(text) and known.count(_plain(text)) == 1:
+        return known.index(_plain(text))  # an option may speak of letters itself: "A is wrong, B is right"
     several = _SEVERAL.search(text)
     for place, way in enumerate(_WAYS):
         if place > 0 and several:
@@ -90,10 +93,10 @@ def careful(reply: str, options: Sequence[str]) -> int | None:
         named = {found[1].upper() for found in way.finditer(text) if _is_name(text, found)}
         if place == 0 and several and any(letter in several.groups() for letter in named) and _ends_in(text, several):
             return None
-        known = {LETTERS.index(letter) for letter in named} & set(range(len(options)))
-        if known:
-            return known.pop() if len(named) == 1 else None
-    return _by_words(text, options)
+        places = {LETTERS.index(letter) for letter in named} & set(range(len(options)))
+        if places:
+            return places.pop() if len(named) == 1 else None
+    return _by_words(_plain(text), known)
 
 
 def _is_name(text: str, found: re.Match[str]) -> bool:
@@ -108,13 +111,12 @@ def _ends_in(text: str, several: re.Match[str]) -> bool:
 
 
 def _plain(text: str) -> str:
-    words = re.findall(r"[\w']+", text.casefold())
+    words = re.findall(r"[\w']+", unicodedata.normalize("NFKC", text).casefold())
     words = [_NUMBERS.get(word, word) for word in words]
     return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
 
 
-def _by_words(reply: str, options: Sequence[str]) -> int | None:
-    said, known = _plain(reply), [_plain(option) for option in options]
+def _by_words(said: str, known: Sequence[str]) -> int | None:
     if said in known:
         return known.index(said) if known.count(said) == 1 else None
     stands = {place: words for place, words in enumerate(known) if words and _stands(words, said)}
