@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +111,29 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "v.sqlite").write_text("these are my notes, not a database, and they are longer than its header " * 9)
     with pytest.raises(UsageError, match="v.sqlite.*not a database"):
         Verdicts(tmp_path / "v.sqlite")
+
+
+#: What one process does: forty verdicts into the file that others open and write at the same time.
+KEEP = """
+import sys
+from reelm.eval.verdicts import Verdicts, key_of
+from reelm.types import Message
+base = Verdicts(sys.argv[1])
+for number in range(int(sys.argv[2]), int(sys.argv[2]) + 40):
+    asked, settings = (Message("user", (str(number),)),), {"temperature": 0.0, "top_p": 1.0, "max_tokens": 800,
+                                                           "correct": True}
+    base.keep(key_of("reader", "1", asked, settings), "reader", "1", asked, settings, f'{{"score": {number % 6}}}', "m")
+"""
+
+
+def test_processes_share_one_file(tmp_path: Path) -> None:
+    commands = [[sys.executable, "-c", KEEP, str(tmp_path / "v.sqlite"), begin] for begin in ("0", "20", "40")]
+    processes = [subprocess.Popen(command) for command in commands]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    cache = Verdicts(tmp_path / "v.sqlite")
+    assert len(cache) == 80
+    found = [Judge(Reader([]), cache=cache).ask("", (Message("user", (str(i),)),), read) for i in range(80)]
+    assert [one.value for one in found] == [i % 6 for i in range(80)]
 
 
 # --- several at a time ------------------------------------------------------------------------------------------------
