@@ -6,12 +6,14 @@ import importlib
 import math
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from reelm.errors import UsageError
-from reelm.tasks.base import Task, find, tasks
+from reelm.tasks.base import Task, find, task, tasks
 from reelm.types import Clip, Image
 
 NAMES = list(tasks())
@@ -43,9 +45,11 @@ def test_items_are_whole_and_told_apart(name, miniature):
         assert all(isinstance(part, Clip | Image) for part in item.media)
         assert set(task.splits) <= set(item.facts)
         assert all(isinstance(value, str) for value in item.facts.values())
-        assert task.ask(item) == (*item.media, item.text)
+        *media, text = task.ask(item)
+        assert tuple(media) == item.media and text.endswith(item.text)
         assert item.blind().media == () and item.blind().id == item.id
         assert 0 <= task.chance(item) <= 1
+        assert task.rotations(item)[0] == item
     assert items == list(task.items(miniature(task)))
 
 
@@ -83,6 +87,17 @@ def test_an_empty_folder_is_an_error_that_names_the_file_to_place(name, tmp_path
     with pytest.raises(UsageError) as error:
         list(task.items(tmp_path))
     assert str(tmp_path) in str(error.value) and error.value.remedy
+
+
+def test_listing_tasks_loads_no_torch():
+    code = "import sys; from reelm.tasks.base import tasks; print(len(tasks()), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(len(NAMES)), "False"]
+
+
+def test_a_name_is_given_once():
+    with pytest.raises(UsageError, match="'egoschema' is already reelm.tasks.egoschema.EgoSchema"):
+        task("egoschema")(type("Other", (Task,), {}))
 
 
 def test_an_unknown_task_is_answered_with_the_known_ones():

@@ -9,17 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity_root import parity_dir
-from reelm.tasks.letters import LETTERS, Official, careful
+from reelm.tasks.base import find
+from reelm.tasks.letters import LETTERS, careful
 
 
 def table(name: str) -> dict:
     return json.loads((parity_dir("videollama2_eval") / f"{name}.json").read_text(encoding="utf-8"))
 
 
-EGOSCHEMA = Official(letters=5, glued=" ")
-PERCEPTION = Official(letters=3, text="whole")
-MVBENCH = Official(glued=", ", text="part")
-VIDEO_MME = Official(letters=4, text="part", cut_last=True, digits_spelled=True)
+EGOSCHEMA, PERCEPTION, MVBENCH, VIDEO_MME = (
+    find(name).official for name in ("egoschema", "perception_test", "mvbench", "video_mme"))
 
 
 def test_egoschema_rows():
@@ -80,6 +79,10 @@ def test_where_the_two_readers_part(reply, official, with_care):
     ("the answer is a cup", ["box", "cup"], 1),
     ("The answer is B because of A, C", ["cup", "box", "pan"], 1),
     ("(F)", ["cup", "box"], None),
+    ("A is wrong, B is correct", ["B is wrong, A is correct", "A is wrong, B is correct"], 1),
+    ("\u2461\u2462", ["\u2460\u2462", "\u2461\u2462"], 1),  # numbers in circles
+    ("C. Two attempts, both missed", ["One attempt, made", "Three", "Two attempts, both missed"], 2),
+    ("103-105, the Thunder trailing by 2", ["103-105, Nuggets trailing by 2", "103-105, Thunder trailing by 2"], None),
     ("cup", ["cup", "cup"], None),  # two options of the same words cannot be told apart by words
 ])
 def test_careful_reads_what_was_said(reply, options, expected):

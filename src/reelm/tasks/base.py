@@ -92,12 +92,16 @@ class Task(ABC):
         raise UsageError(f"task {self.name!r} needs no judge", remedy="Use score")
 
     def read_verdict(self, reply: str) -> dict[str, float]:
-        """The scores in a judge's reply. Raises: UsageError if it is not of the demanded form."""
+        """The scores in a judge's reply. Raises: ReelmError if it is not of the demanded form."""
         raise UsageError(f"task {self.name!r} needs no judge", remedy="Use score")
 
     def oracle(self, item: Item) -> str:
         """A reply that is entirely right, for the control that must reach the top; "" where nobody here knows it."""
         return item.answer
+
+    def rotations(self, item: Item) -> tuple[Item, ...]:
+        """The item with every option in every place once, itself first; alone where there is nothing to rotate."""
+        return (item,)
 
     def summary(self, rows: Sequence[Scored]) -> dict[str, float]:
         """Figures that are not plain means over items, by name; most tasks have none."""

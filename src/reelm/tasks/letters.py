@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-LETTERS = "ABCDEFGHIJ"
+LETTERS = "ABCDEFGHIJKLMNO"
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NUMBERS = {word: str(value) for value, word in enumerate(
     (*_DIGITS, "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
@@ -58,20 +58,20 @@ class Official:
         return self.text == "part" and any(form.lower() in text.lower() for form in forms)
 
 
-_NAMED = r"[(\[]?\s*([A-Ja-j])(?![A-Za-z'])"
+_NAMED = r"[(\[]?\s*([A-Oa-o])(?![A-Za-z'])"
 _SAID = (r"(?:\s+(?:is|was|be|would be|should be|must be))?\s*[:=\-]?\s*(?:(?:option|choice|letter)\s+)?")
 #: From the plainest way to name a letter to the vaguest; the first that names any decides.
 _WAYS = tuple(re.compile(way) for way in (
     rf"(?i:answer|(?:correct|right|best) (?:option|choice|letter)){_SAID}{_NAMED}",
     rf"(?i:option|choice|letter){_SAID}{_NAMED}",
-    r"\A[(\[]?\s*([A-Ja-j])\s*(?:[)\].:,;\n]|\s[-\u2013]|\Z)",
-    r"[(\[]\s*([A-J])\s*[)\]]",
-    r"(?:\b(?:is|be|so|thus|therefore|choose|pick|select)|[:,=>])\s+([A-J])[.!]?\Z",
+    r"\A[(\[]?\s*([A-Oa-o])\s*(?:[)\].:,;\n]|\s[-\u2013]|\Z)",
+    r"[(\[]\s*([A-O])\s*[)\]]",
+    r"(?:\b(?:is|be|so|thus|therefore|choose|pick|select)|[:,=>])\s+([A-O])[.!]?\Z",
 ))
 #: After an "a" that could be an article, or after any small letter, one of these must follow for it to be a name.
 _AFTER_NAME = re.compile(r"\s*(?:[)\].,:;!?\n]|\Z|(?:because|since|as)\b)")
-_SEVERAL = re.compile(r"\b([A-J])\b[)\]]?\s*(?:,|/|&|\band\b|\bor\b)\s*[(\[]?\b([A-J])\b"
-                      r"|[(\[]([A-J])[)\]]\s*[(\[]([A-J])[)\]]")
+_SEVERAL = re.compile(r"\b([A-O])\b[)\]]?\s*(?:,|/|&|\band\b|\bor\b)\s*[(\[]?\b([A-O])\b"
+                      r"|[(\[]([A-O])[)\]]\s*[(\[]([A-O])[)\]]")
 _NEGATED = re.compile(r"(?:\bnot?|n't|\bnor|\bnever)\s+(?:(?:a|an|the)\s+)?\Z")
 
 
@@ -83,6 +83,9 @@ def careful(reply: str, options: Sequence[str]) -> int | None:
     and not denied; "two" is 2. Accents, bold marks and full-width letters do not matter.
     """
     text = re.sub(r"[*_`\"\u201c\u201d]", "", unicodedata.normalize("NFKC", reply)).strip()
+    known = [_plain(option) for option in options]
+    if " " in _plain(text) and known.count(_plain(text)) == 1:
+        return known.index(_plain(text))  # an option may speak of letters itself: "A is wrong, B is right"
     several = _SEVERAL.search(text)
     for place, way in enumerate(_WAYS):
         if place > 0 and several:
@@ -90,10 +93,10 @@ def careful(reply: str, options: Sequence[str]) -> int | None:
         named = {found[1].upper() for found in way.finditer(text) if _is_name(text, found)}
         if place == 0 and several and any(letter in several.groups() for letter in named) and _ends_in(text, several):
             return None
-        known = {LETTERS.index(letter) for letter in named} & set(range(len(options)))
-        if known:
-            return known.pop() if len(named) == 1 else None
-    return _by_words(text, options)
+        places = {LETTERS.index(letter) for letter in named} & set(range(len(options)))
+        if places:
+            return places.pop() if len(named) == 1 else None
+    return _by_words(_plain(text), known)
 
 
 def _is_name(text: str, found: re.Match[str]) -> bool:
@@ -108,13 +111,12 @@ def _ends_in(text: str, several: re.Match[str]) -> bool:
 
 
 def _plain(text: str) -> str:
-    words = re.findall(r"[\w']+", text.casefold())
+    words = re.findall(r"[\w']+", unicodedata.normalize("NFKC", text).casefold())
     words = [_NUMBERS.get(word, word) for word in words]
     return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
 
 
-def _by_words(reply: str, options: Sequence[str]) -> int | None:
-    said, known = _plain(reply), [_plain(option) for option in options]
+def _by_words(said: str, known: Sequence[str]) -> int | None:
     if said in known:
         return known.index(said) if known.count(said) == 1 else None
     stands = {place: words for place, words in enumerate(known) if words and _stands(words, said)}
