@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from house.command import environment, reelm
+from tasks.miniatures import egoschema, msvd_qa
 from tasks.miniatures.niah import clips, hidden
 
 
@@ -83,6 +84,26 @@ def test_saved_answers_are_scored_again_and_two_are_compared(root, tmp_path):
     assert both[2]["differences"]["accuracy"]["value"] == 1.0 - both[1]["scores"]["accuracy"]["value"]
     table = reelm("eval", *files)
     assert "oracle - random" in table.stdout and table.returncode == 0
+
+
+def test_turning_the_options_shows_a_model_that_loves_a_letter_and_a_server_gets_its_file(tmp_path):
+    (tmp_path / "data").mkdir()
+    egoschema.make(tmp_path / "data")
+    args = ["eval", "egoschema", "--data", str(tmp_path / "data"), "--control"]
+    turned = reelm(*args, "rotated", "-m", "random", "--max-tokens", "2", "--out", str(tmp_path), "--json")
+    assert turned.returncode == 0, turned.stderr
+    (told,) = json.loads(turned.stdout)
+    assert told["items"] % 5 == 0 and 0 <= told["scores"]["every_turn"]["value"] <= told["scores"]["accuracy"]["value"]
+    plain = reelm(*args, "oracle", "--out", str(tmp_path))
+    assert plain.returncode == 0 and "for the benchmark's server" in plain.stderr
+    rows = (tmp_path / "egoschema.oracle" / "egoschema_careful.csv").read_text().splitlines()
+    assert rows[0] == "q_uid, answer" and len(rows) == 1 + told["items"] // 5
+
+
+def test_a_task_of_open_answers_asks_for_a_judge_before_it_loads_a_model(tmp_path):
+    msvd_qa.make(tmp_path)
+    done = reelm("eval", "msvd_qa", "--data", str(tmp_path), "-m", "no such model", "--out", str(tmp_path / "o"))
+    assert done.returncode == 2 and "scored by a judge" in done.stderr and "--judge local:FOLDER" in done.stderr
 
 
 def test_what_is_missing_is_told_with_its_own_exit_code(root, tmp_path):

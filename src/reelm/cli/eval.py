@@ -14,12 +14,13 @@ from reelm.cli.progress import QUIET_S, spoken
 from reelm.errors import UsageError
 
 if TYPE_CHECKING:
+    from reelm.eval.judge import Judge
     from reelm.eval.models import Respondent
     from reelm.eval.runner import Progress, Settings
     from reelm.tasks.base import Task
 
 NIAH = "niah"
-CONTROLS = ("none", "blind", "oracle")
+CONTROLS = ("none", "blind", "rotated", "oracle")
 HELP = """Measure a model on a benchmark: every figure with its 95 % interval, drawn by videos, and with chance.
 
 reelm eval niah --clips DIR puts needles into your own videos and asks for them; reelm eval TASK --data DIR reads a data
@@ -42,10 +43,12 @@ def eval_(
     store: Annotated[Path | None, typer.Option(metavar="FILE", help="Kept answers; answers.sqlite in --out.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first items.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Items asked at once.")] = 1,
-    control: Annotated[str, typer.Option(metavar="none|blind|oracle", help="blind: without the media; oracle: the "
-                                         "right answers themselves.")] = "none",
+    control: Annotated[str, typer.Option(metavar="|".join(CONTROLS), help="blind: without the media; rotated: "
+                                         "every option in every place; oracle: the right answers.")] = "none",
     share: Annotated[str, typer.Option(metavar="K/N", help="Only the K-th of N parts, for several processes on one "
                                        "store; run once more without it for the result.")] = "1/1",
+    judge: Annotated[str | None, typer.Option(metavar="local:FOLDER|MODEL@URL", help="Who grades open answers; a key "
+                                              "for an endpoint is read from the environment.")] = None,
     check_data: Annotated[bool, typer.Option("--check-data", help="Only say what is missing.")] = False,
     frames: options.Frames = None,
     max_tokens: options.MaxTokens = 64,
@@ -54,23 +57,27 @@ def eval_(
 ) -> None:
     """Measure a model; see `HELP`."""
     if any(one.endswith(".jsonl") for one in what):
-        show(of_files([Path(one) for one in what]), json)
+        show(of_files([Path(one) for one in what], judge, out), json)
         return
     if len(what) > 1:
         raise UsageError(f"{len(what)} arguments", remedy=f"Join tasks by commas: {','.join(what)}")
+    from reelm.eval.results import grader
     from reelm.eval.runner import Settings, check
 
     if control not in CONTROLS:
         raise UsageError(f"no control {control!r}", remedy=f"One of: {', '.join(CONTROLS)}")
-    settings = Settings(limit, batch, "blind" if control == "blind" else "none", part_of(share))
+    settings = Settings(limit, batch, "none" if control == "oracle" else control, part_of(share))
     places = roots(what[0].split(","), data, clips, out, each, seed)
     counts = {task.name: check(task, root, settings) for task, root in places}
     if check_data:
         for name, count in counts.items():
             terminal.out.print(f"{name}: {count} items, all media are there")
         return
+    by = judge_of(judge, out)
+    for task, _ in places:
+        grader(task, by)  # says which task lacks a judge before a model is loaded
     lm = None if control == "oracle" else loaded(model, device, {"max_tokens": max_tokens, "frames": frames})
-    show([measure(task, root, lm, settings, out, store) for task, root in places], json)
+    show([measure(task, root, lm, settings, out, store, by) for task, root in places], json)
 
 
 def part_of(share: str) -> tuple[int, int]:
@@ -116,26 +123,43 @@ def loaded(name: str, device: str, asked: dict[str, Any]) -> Respondent:
     return Local(lm, **{key: value for key, value in asked.items() if value is not None})
 
 
-def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, out: Path, store: Path | None
-            ) -> dict[str, Any]:
+def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, out: Path, store: Path | None,
+            judge: Judge | None) -> dict[str, Any]:
     """Runs one task, writes TASK.MODEL.json and its answers into `out`, and gives the result."""
     from reelm.eval.models import Oracle
-    from reelm.eval.results import result, write_answers
+    from reelm.eval.results import grader, result, write_answers
     from reelm.eval.runner import run
     from reelm.eval.store import Answers
+    from reelm.tasks.base import Task
 
     model = lm or Oracle(task)
     out.mkdir(parents=True, exist_ok=True)
+    grade = grader(task, judge)
     with Answers(store or out / "answers.sqlite") as answers:
-        done = run(task, root, model, answers, settings, Line(task.name))
-    told = result(done, root, model, settings)
-    blind = ".blind" if settings.control == "blind" else ""
+        done = run(task, root, model, answers, settings, Line(task.name), grade)
+    told = result(done, root, model, settings) | ({"judge": judge.report()} if grade and judge else {})
+    control = "" if settings.control == "none" else f".{settings.control}"
     share = "" if settings.share == (0, 1) else f".{settings.share[0] + 1}of{settings.share[1]}"
-    stem = f"{task.name}.{Path(model.name).name.replace(':', '_')}{blind}{share}"
+    stem = f"{task.name}.{Path(model.name).name.replace(':', '_')}{control}{share}"
     write_answers(out / f"{stem}.answers.jsonl", done, model, settings)
     (out / f"{stem}.json").write_text(jsons.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
     terminal.say(f"{out / stem}.json and {stem}.answers.jsonl")
+    if not (control or share) and type(task).submission is not Task.submission:
+        (out / stem).mkdir(exist_ok=True)
+        for path in task.submission([row.scored for row in done.rows], out / stem):
+            terminal.say(f"{path}: for the benchmark's server")
     return told
+
+
+def judge_of(spec: str | None, out: Path) -> Judge | None:
+    """The judge that `--judge` names, with its kept verdicts in `out`."""
+    if spec is None:
+        return None
+    from reelm.eval.judge import Judge, opened
+    from reelm.eval.verdicts import Verdicts
+
+    out.mkdir(parents=True, exist_ok=True)
+    return Judge(opened(spec), cache=Verdicts(out / "verdicts.sqlite"))
 
 
 class Line:
@@ -152,13 +176,13 @@ class Line:
         terminal.say(f"{self._name}: {now.done} of {now.total} items, {now.kept} known before{left}")
 
 
-def of_files(paths: list[Path]) -> list[dict[str, Any]]:
+def of_files(paths: list[Path], judge: str | None, out: Path) -> list[dict[str, Any]]:
     """Saved answers scored again; of two files, their comparison as well."""
     from reelm.eval.results import compared, measured, read_answers
 
     if len(paths) > 2:
         raise UsageError(f"{len(paths)} files of answers", remedy="Give one to score, two to compare")
-    read = [read_answers(path) for path in paths]
+    read = [read_answers(path, judge_of(judge, out)) for path in paths]
     told: list[dict[str, Any]] = [{"task": task.name, "model": {"name": head["model"]}, "headline": task.headline,
                                    **measured(task, rows)} for head, task, rows in read]
     if len(read) == 2:

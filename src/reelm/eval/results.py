@@ -14,9 +14,11 @@ import torch
 
 from reelm.errors import UsageError
 from reelm.eval.intervals import of_difference, of_figures, of_mean
+from reelm.eval.judge import Judge, judged
 from reelm.eval.models import Respondent, code_digest, versions
-from reelm.eval.runner import Row, Run, Settings, graded, peak_bytes
+from reelm.eval.runner import TURNED, Grade, Row, Run, Settings, graded, peak_bytes
 from reelm.tasks.base import Item, Scored, Task, find
+from reelm.tasks.judged import Judged
 
 #: The number of the layout of results and answers; it grows when a field goes or changes its meaning.
 SCHEMA = 1
@@ -32,7 +34,18 @@ def means(rows: Sequence[Scored]) -> dict[str, float]:
 
 def figures(task: Task, rows: Sequence[Scored]) -> dict[str, float]:
     """All figures of a task: means of scores, then what the task sums up itself."""
-    return means(rows) | task.summary(rows)
+    return means(rows) | summed(task, rows)
+
+
+def summed(task: Task, rows: Sequence[Scored]) -> dict[str, float]:
+    """The figures that are no means over items. "every_turn", after the control "rotated": the share of questions that
+    are answered rightly wherever the right option stands."""
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        if TURNED in row.item.facts and task.headline in row.scores:
+            groups.setdefault(row.item.facts["group"], []).append(row.scores[task.headline])
+    turned = {"every_turn": sum(min(values) == 1.0 for values in groups.values()) / len(groups)} if groups else {}
+    return turned | task.summary(rows)
 
 
 def measured(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
@@ -42,9 +55,9 @@ def measured(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
     told: dict[str, Any] = {name: _mean_of(scored, name) for name in means(scored)}
     if task.headline in told:
         told[task.headline]["chance"] = sum(map(task.chance, (row.item for row in scored))) / len(scored)
-    summed = task.summary(scored)
-    spread = of_figures(scored, task.summary) if summed else {}
-    told |= {name: {"value": value, **_ends(spread[name])} for name, value in summed.items()}
+    others = summed(task, scored)
+    spread = of_figures(scored, lambda drawn: summed(task, drawn)) if others else {}
+    told |= {name: {"value": value, **_ends(spread[name])} for name, value in others.items()}
     return {"scores": told, "splits": {split: _split(task, scored, split) for split in task.splits},
             "items": len(scored), "videos": len({row.item.video for row in scored}),
             "failed": [{"id": row.scored.item.id, "error": row.error} for row in rows if row.error]}
@@ -92,6 +105,19 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def grader(task: Task, judge: Judge | None) -> Grade | None:
+    """How the task's replies get their scores: by `judge`, or None where the task scores them itself.
+
+    Raises: UsageError for a judged task without one.
+    """
+    if not isinstance(task, Judged):
+        return None
+    if judge is None:
+        raise UsageError(f"task {task.name} is scored by a judge", remedy="Name one: --judge local:FOLDER, or "
+                         "--judge MODEL@https://host/v1")
+    return lambda rows: judged(task, rows, judge)
+
+
 # --- answers in a file -----------------------------------------------------------------------------------------------
 
 
@@ -112,10 +138,10 @@ def write_answers(path: Path, done: Run, model: Respondent, settings: Settings) 
     partial.replace(path)
 
 
-def read_answers(path: Path) -> tuple[dict[str, Any], Task, list[Row]]:
+def read_answers(path: Path, judge: Judge | None = None) -> tuple[dict[str, Any], Task, list[Row]]:
     """The head of a file of answers, its task, and its rows, scored anew.
 
-    Raises: UsageError when the file is something else, with the line.
+    Raises: UsageError (also for a judged task without `judge`) when the file is something else, with the line.
     """
     try:
         lines = path.read_text("utf-8").splitlines()
@@ -129,7 +155,7 @@ def read_answers(path: Path) -> tuple[dict[str, Any], Task, list[Row]]:
     rows = [_row_of(line, f"{path}, item {number}") for number, line in enumerate(told[1:])]
     if not rows:
         raise UsageError("holds no answer", where=str(path))
-    return told[0], task, graded(task, rows)
+    return told[0], task, graded(task, rows, grader(task, judge))
 
 
 def _parsed(line: str, where: str) -> dict[str, Any]:

@@ -22,15 +22,18 @@ from reelm.eval.store import Answers
 from reelm.tasks.base import Item, Scored, Task
 from reelm.types import Answer, AudioVideo, Clip, Message, Part
 
-CONTROLS = ("none", "blind")
+CONTROLS = ("none", "blind", "rotated")
+#: The fact that says by how many places an item's options were moved.
+TURNED = "turned"
 #: Gives the scores of replies; the task itself, or a judge where the task needs one.
 Grade = Callable[[Sequence[tuple[Item, str]]], Sequence[dict[str, float]]]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`limit`: only the first items. `batch`: items asked at once; so many at most are lost by a kill. `control`
-    "blind" leaves out the media. `share` (k, n): every n-th item from the k-th, for several processes on one store."""
+    """`limit`: only the first items. `batch`: items asked at once; so many at most are lost by a kill. `control`:
+    "blind" leaves out the media, "rotated" asks every choice with every option in every place. `share` (k, n): every
+    n-th item from the k-th, for several processes on one store."""
 
     limit: int | None = None
     batch: int = 1
@@ -128,6 +131,9 @@ def chosen(task: Task, root: Path, settings: Settings) -> list[Item]:
     items = list(islice(task.items(root), settings.limit))[share::of]
     if not items:
         raise UsageError(f"task {task.name} has no items here", where=str(root))
+    if settings.control == "rotated":
+        return [replace(turn, facts={"group": item.id, **turn.facts, TURNED: str(by)}) for item in items
+                for by, turn in enumerate(task.rotations(item))]
     return [item.blind() for item in items] if settings.control == "blind" else items
 
 
