@@ -206,7 +206,7 @@ def show(results: list[dict[str, Any]], json: bool) -> None:
             ends = "" if figure["low"] is None else f"{figure['low']:.3f} to {figure['high']:.3f}"
             chance = f"{figure['chance']:.3f}" if "chance" in figure else ""
             rows.append([told["task"], told["model"]["name"], name, f"{figure['value']:.3f}", ends, chance,
-                         str(figure.get("n", told["items"]))])
+                         str(figure.get("n", "" if "scores" in told else told["items"]))])
         for failed in told.get("failed", ()):
             terminal.say(f"failed: {failed['id']}: {failed['error']}")
     terminal.table(("task", "model", "figure", "value", "95 % interval", "chance", "items"), rows)
