@@ -17,6 +17,7 @@ from reelm.data.features import drawn, pixels, write_shard
 from reelm.data.hearing import write_tracks
 from reelm.data.tracks import RECORDED
 from reelm.errors import UsageError
+from reelm.model.adapters import is_adapter
 from reelm.model.config import ReelmConfig
 from reelm.model.lora import merge_adapter
 from reelm.model.modeling import ReelmModel
@@ -171,6 +172,7 @@ def test_what_ships_is_the_connectors_and_an_adapter_in_pefts_form(told: Recipe,
     assert {path.name for path in folder.iterdir()} == {
         "connector.safetensors", "audio_connector.safetensors", "audio_tower.safetensors",
         "adapter_model.safetensors", "adapter_config.json", "config.json"}
+    assert not is_adapter(folder)  # read by `load_tiny`, not laid on a base that it names
     for name in ("connector", "audio_connector", "audio_tower"):
         part = getattr(model, name)
         trained = getattr(part, "modules_to_save", {"default": part})["default"].state_dict()

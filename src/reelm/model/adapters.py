@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from reelm.model.processing import ReelmProcessor
 
 SETTINGS, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
+#: Only the folders in which reelm-tiny ships have this file: adapter and connectors on bases that are fetched.
+SHIPPED = "connector.safetensors"
 #: The parts that an adapter and its base must have in common; frames, sampler and stills may differ.
 _SAME = ("encoder", "connector", "rate_hz", "of_video")
 
@@ -58,7 +60,7 @@ def is_adapter(folder: Path) -> bool:
 
     Raises: CheckpointError when it holds a whole model of ours as well.
     """
-    if not (folder / SETTINGS).is_file():
+    if not (folder / SETTINGS).is_file() or (folder / SHIPPED).is_file():
         return False
     if not (folder / "config.json").is_file():
         return True

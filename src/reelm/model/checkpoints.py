@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from reelm.errors import CheckpointError
 from reelm.model import official
-from reelm.model.adapters import check_base, is_adapter, is_named, lay_on, recorded_base, settings_of
+from reelm.model.adapters import SHIPPED, check_base, is_adapter, is_named, lay_on, recorded_base, settings_of
 from reelm.model.files import read_config, weight_files
 from reelm.model.modeling import ReelmModel
 from reelm.model.processing import ReelmProcessor
@@ -30,6 +30,10 @@ def load_folder(folder: str | Path, *, device: str = "cpu", dtype: str | torch.d
 
     Raises: CheckpointError when the folder is incomplete or of an unknown form; PolicyError when weights are pickles.
     """
+    if (Path(folder) / SHIPPED).is_file():
+        from reelm.model.tiny import load_tiny
+
+        return load_tiny(device, dtype if isinstance(dtype, torch.dtype) else torch.float32, attn, Path(folder))
     if is_adapter(Path(folder)):
         return load_adapted(folder, device=device, dtype=dtype, attn=attn)
     settings = read_config(folder)
