@@ -8,6 +8,7 @@ Shards are written whole or not at all, so several processes may fill one folder
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,20 +79,30 @@ class Features:
             return (stored.get_slice("features")[low:high].float() / _BYTE)[shown - low]
 
 
+def whole_shard(folder: Path, shard: int, make: Callable[[], dict[str, Tensor]]) -> Path:
+    """The path of a shard, which is made and written first unless it is there: whole or not at all."""
+    path = folder / f"{shard:06d}.safetensors"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    made = make()
+    part = path.with_suffix(f".{os.getpid()}.part")
+    save_file(made, part)
+    os.replace(part, path)
+    return path
+
+
 @torch.inference_mode()
 def write_shard(tower: nn.Module, processor: ReelmProcessor, into: Features, shard: int) -> Path:
     """Draws, encodes and stores the clips of one shard; gives its path back, at once if it is there already."""
-    path = into.folder / f"{shard:06d}.safetensors"
-    if path.exists():
-        return path
-    into.folder.mkdir(parents=True, exist_ok=True)
-    features, index, first = [], [], 0
-    for clip in range(shard * SHARD_CLIPS, (shard + 1) * SHARD_CLIPS):
-        prepared, shown = pixels(processor, *into.scene(clip), into.seed)
-        features.append((tower(prepared) * _BYTE).round().clamp(0, 255).to(torch.uint8))
-        index.append(shown + first)
-        first += len(prepared)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    save_file({"features": torch.cat(features), "index": torch.stack(index)}, part)
-    os.replace(part, path)
-    return path
+
+    def make() -> dict[str, Tensor]:
+        features, index, first = [], [], 0
+        for clip in range(shard * SHARD_CLIPS, (shard + 1) * SHARD_CLIPS):
+            prepared, shown = pixels(processor, *into.scene(clip), into.seed)
+            features.append((tower(prepared) * _BYTE).round().clamp(0, 255).to(torch.uint8))
+            index.append(shown + first)
+            first += len(prepared)
+        return {"features": torch.cat(features), "index": torch.stack(index)}
+
+    return whole_shard(into.folder, shard, make)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from reelm.data.features import whole_shard
 from reelm.data.tracks import Recordings, Track, track, wave
 from reelm.parts.encoders.fbank import kaldi_fbank
 
@@ -55,16 +54,13 @@ def pooled(features: Tensor, bands: int, slots: int) -> Tensor:
 @torch.inference_mode()
 def write_tracks(tower: nn.Module, into: Hearing, shard: int, takes: Recordings) -> Path:
     """Renders, encodes and stores the tracks of one shard; gives its path back, at once if it is there already."""
-    path = into.folder / f"{shard:06d}.safetensors"
-    if path.exists():
-        return path
-    into.folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for index in range(shard * SHARD_TRACKS, (shard + 1) * SHARD_TRACKS):
-        bank = torch.from_numpy(kaldi_fbank(wave(into.track(index), takes)))
-        features = tower(bank[None])
-        rows.append(pooled(features, features.shape[1] // (len(bank) // 16), into.slots).half())
-    part = path.with_suffix(f".{os.getpid()}.part")
-    save_file({"features": torch.stack(rows)}, part)
-    os.replace(part, path)
-    return path
+
+    def make() -> dict[str, Tensor]:
+        rows = []
+        for index in range(shard * SHARD_TRACKS, (shard + 1) * SHARD_TRACKS):
+            bank = torch.from_numpy(kaldi_fbank(wave(into.track(index), takes)))
+            features = tower(bank[None])
+            rows.append(pooled(features, features.shape[1] // (len(bank) // 16), into.slots).half())
+        return {"features": torch.stack(rows)}
+
+    return whole_shard(into.folder, shard, make)
