@@ -8,7 +8,6 @@ samples: `clip(i)` and `scene(i)`, whose one actor has the name as its kind and 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -19,10 +18,9 @@ import numpy as np
 import torch
 from PIL import Image as Picture
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from reelm.data.features import SHARD_CLIPS, Features
+from reelm.data.features import SHARD_CLIPS, Features, whole_shard
 from reelm.data.photographs import composed, training
 from reelm.data.world import PHOTO, Actor, Scene, backdrop, midpoints, scene
 from reelm.data.worn import worn
@@ -164,26 +162,25 @@ def write_photos(tower: EfficientNetLite, processor: ReelmProcessor, into: Photo
 
     `tower` has its classifier.
     """
-    path = into.folder / f"{shard:06d}.safetensors"
-    if path.exists():
-        return path
-    into.folder.mkdir(parents=True, exist_ok=True)
-    chosen, rows, told = training(stamps), [], []
-    for index in range(shard * SHARD_CLIPS, (shard + 1) * SHARD_CLIPS):
-        which, side, centre, rng = into.picked(index, len(chosen))
-        stage = scene(int(rng.integers(2**62)), "still")
-        behind = Picture.fromarray(np.clip(backdrop(stage), 0, 255).astype(np.uint8))
-        ground = np.asarray(behind.resize((_SIDE_PX, _SIDE_PX)))
-        rgb = composed(stamps / f"{chosen[which]}.png", _SIDE_PX, ground, side, centre)
-        seen = Frames(np.ascontiguousarray(worn(rgb[None], rng).transpose(0, 3, 1, 2)), np.zeros(1), np.zeros(1, bool))
-        features = tower(processor.pixels(seen))
-        chances = tower.classifier(features[:, :, : tower.classifier.in_features].mean(1)).softmax(-1)[0]
-        best = int(chances.argmax())
-        rows.append((features[0] * _BYTE).round().clamp(0, 255).to(torch.uint8))
-        told.append({"row": index, "name": names()[best], "sure": float(chances[best]), "side": side,
-                     "centre": centre, "photograph": chosen[which]})
-    (path.with_suffix(".jsonl")).write_text("".join(json.dumps(t) + "\n" for t in told))
-    part = path.with_suffix(f".{os.getpid()}.part")
-    save_file({"features": torch.stack(rows)}, part)
-    os.replace(part, path)
-    return path
+    chosen = training(stamps)
+
+    def make() -> dict[str, Tensor]:
+        rows, told = [], []
+        for index in range(shard * SHARD_CLIPS, (shard + 1) * SHARD_CLIPS):
+            which, side, centre, rng = into.picked(index, len(chosen))
+            stage = scene(int(rng.integers(2**62)), "still")
+            behind = Picture.fromarray(np.clip(backdrop(stage), 0, 255).astype(np.uint8))
+            ground = np.asarray(behind.resize((_SIDE_PX, _SIDE_PX)))
+            rgb = composed(stamps / f"{chosen[which]}.png", _SIDE_PX, ground, side, centre)
+            pictures = np.ascontiguousarray(worn(rgb[None], rng).transpose(0, 3, 1, 2))
+            seen = Frames(pictures, np.zeros(1), np.zeros(1, bool))
+            features = tower(processor.pixels(seen))
+            chances = tower.classifier(features[:, :, : tower.classifier.in_features].mean(1)).softmax(-1)[0]
+            best = int(chances.argmax())
+            rows.append((features[0] * _BYTE).round().clamp(0, 255).to(torch.uint8))
+            told.append({"row": index, "name": names()[best], "sure": float(chances[best]), "side": side,
+                         "centre": centre, "photograph": chosen[which]})
+        (into.folder / f"{shard:06d}.jsonl").write_text("".join(json.dumps(t) + "\n" for t in told))
+        return {"features": torch.stack(rows)}
+
+    return whole_shard(into.folder, shard, make)
