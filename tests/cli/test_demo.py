@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from house.command import reelm
+from reelm.data.noises import COMPUTED
 from reelm.data.questions import ask
-from reelm.data.world import scene
+from reelm.data.tracks import track
+from reelm.data.world import scene, with_sound
 
 
-def test_three_questions_with_the_true_answers_beside() -> None:
+def test_questions_with_the_true_answers_beside() -> None:
     done = reelm("demo", "-m", "random", "--seed", "3")
     assert done.returncode == 0, done.stderr
     staged = scene(3, "move", unseen=True)
@@ -26,6 +28,9 @@ def test_a_clip_of_the_user_is_asked_about_without_true_answers(media_folder: Pa
     assert done.stdout.count("> ") >= 3 and "true answer" not in done.stdout
 
 
-def test_a_model_that_hears_is_not_said_to_be_deaf(media_folder: Path) -> None:
-    done = reelm("demo", "clip.mp4", "-m", "random:av", cwd=media_folder)
+def test_a_model_that_hears_is_asked_about_a_sound_as_well() -> None:
+    done = reelm("demo", "-m", "random:av", "--seed", "3")
     assert done.returncode == 0 and "does not hear" not in done.stderr
+    heard = with_sound(scene(3, "move", unseen=True), track(3, "one", tuple(COMPUTED)))
+    question = ask(heard, "sound", 3)
+    assert f"> {question.text}" in done.stdout and f"(true answer: {question.answer})" in done.stdout
