@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from reelm.eval.judge import Judge
     from reelm.eval.models import Respondent
     from reelm.eval.runner import Progress, Settings
-    from reelm.tasks.base import Task
+    from reelm.tasks.base import Task, Wish
 
-NIAH = "niah"
-CONTROLS = ("none", "blind", "rotated", "oracle")
+CONTROLS = ("none", "blind", "rotated", "mute", "dark", "oracle")
 HELP = """Measure a model on a benchmark: every figure with its 95 % interval, drawn by videos, and with chance.
 
-reelm eval niah --clips DIR puts needles into your own videos and asks for them; reelm eval TASK --data DIR reads a data
-set as published (several tasks: DIR/TASK each). Answers are kept: run again, only what is missing is asked, and a kill
+reelm eval world, temporal or audio_visual needs nothing: clips are made, the same ones for the same --seed. reelm eval
+niah --clips DIR puts needles into your own videos and asks for them. reelm eval TASK --data DIR reads a data set as
+published (several tasks: DIR/TASK each). Answers are kept: run again, only what is missing is asked, and a kill
 loses at most one --batch.
 
 reelm eval A.answers.jsonl scores saved answers again; with a second file the two runs are compared, item by item.
@@ -37,14 +37,17 @@ def eval_(
     model: options.Model = "reelm-tiny",
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data set, as published.")] = None,
     clips: Annotated[Path | None, typer.Option(metavar="DIR", help="Videos to hide needles in (niah).")] = None,
-    each: Annotated[int, typer.Option(min=1, help="Questions for each of the nine sub-tasks (niah --clips).")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Which needles go where (niah --clips).")] = 0,
+    needles: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures to hide, named by their files (niah "
+                                                 "--clips).")] = None,
+    each: Annotated[int | None, typer.Option(min=1, help="How much of every kind to make, without --data.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="What to make, without --data; 0 unless given.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="For results, answers, made videos.")] = Path("runs/eval"),
     store: Annotated[Path | None, typer.Option(metavar="FILE", help="Kept answers; answers.sqlite in --out.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first items.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Items asked at once.")] = 1,
-    control: Annotated[str, typer.Option(metavar="|".join(CONTROLS), help="blind: without the media; rotated: "
-                                         "every option in every place; oracle: the right answers.")] = "none",
+    control: Annotated[str, typer.Option(metavar="|".join(CONTROLS), help="blind: without the media; mute: "
+                                         "without the sound; dark: without the pictures; rotated: every option in "
+                                         "every place; oracle: the right answers.")] = "none",
     share: Annotated[str, typer.Option(metavar="K/N", help="Only the K-th of N parts, for several processes on one "
                                        "store; run once more without it for the result.")] = "1/1",
     judge: Annotated[str | None, typer.Option(metavar="local:FOLDER|MODEL@URL", help="Who grades open answers; a key "
@@ -67,7 +70,7 @@ def eval_(
     if control not in CONTROLS:
         raise UsageError(f"no control {control!r}", remedy=f"One of: {', '.join(CONTROLS)}")
     settings = Settings(limit, batch, "none" if control == "oracle" else control, part_of(share))
-    places = roots(what[0].split(","), data, clips, out, each, seed)
+    places = roots(what[0].split(","), data, out, {"clips": clips, "needles": needles, "each": each, "seed": seed})
     counts = {task.name: check(task, root, settings) for task, root in places}
     if check_data:
         for name, count in counts.items():
@@ -88,29 +91,48 @@ def part_of(share: str) -> tuple[int, int]:
     return int(first) - 1, int(last)
 
 
-def roots(names: list[str], data: Path | None, clips: Path | None, out: Path, each: int, seed: int
-          ) -> list[tuple[Task, Path]]:
-    """Every task with the folder of its data; needles are hidden first where --clips asks for it."""
-    from reelm.tasks.base import find
+def roots(names: list[str], data: Path | None, out: Path, wishes: dict[str, Any]) -> list[tuple[Task, Path]]:
+    """Every task with the folder of its data, which is made first where none is given."""
+    from reelm.tasks.base import Wish, find
 
     found = [find(name) for name in names]
-    if (data is None) == (clips is None):
-        raise UsageError("needs either --data or --clips", remedy="--data DIR for a data set, niah --clips DIR for "
-                         "videos of your own")
-    if clips is not None:
-        if names != [NIAH]:
-            raise UsageError(f"--clips is for {NIAH} alone, not {', '.join(names)}", remedy="Give --data DIR")
-        from reelm.tasks.niah_make import Settings as Needles
-        from reelm.tasks.niah_make import make
+    given = {name: value for name, value in wishes.items() if value is not None}
+    if data is not None:
+        if given:
+            raise UsageError(f"--{', --'.join(given)} has no effect on the data set of --data",
+                             remedy="Leave out one of them: without --data, what can be made is made")
+        return [(task, data if len(found) == 1 else data / task.name) for task in found]
+    fetched = [task.name for task in found if not task.generated]
+    if fetched:
+        raise UsageError(f"needs the data set of {', '.join(fetched)}", remedy="Give --data DIR; only these are made "
+                         f"here: {', '.join(generated())}")
+    for folder in ("clips", "needles"):
+        if folder in given and (deaf := [task.name for task in found if folder not in task.takes]):
+            raise UsageError(f"--{folder} has no effect on {', '.join(deaf)}", remedy="Run that task alone, without it")
+    return [(task, made(task, out / task.name, Wish(**given))) for task in found]
 
-        with terminal.busy("hiding needles"):
-            made = make(clips, out / NIAH, Needles(seed=seed, each=each))
-        for line in made.left_out:
-            terminal.say(f"passed over: {line}")
-        terminal.say(f"{made.videos} videos in {made.root}")
-        return [(found[0], made.root)]
-    assert data is not None
-    return [(task, data if len(found) == 1 else data / task.name) for task in found]
+
+def generated() -> list[str]:
+    """The tasks that can be made here."""
+    from reelm.tasks.base import find, tasks
+
+    return [name for name in tasks() if find(name).generated]
+
+
+def made(task: Task, out: Path, wish: Wish) -> Path:
+    """The folder of a task's data, made now as far as it was not there."""
+    began = time.monotonic()
+    line = Line(f"making {task.name}")
+
+    def tell(done: int, total: int) -> None:
+        line.tell(done, total, "videos", (time.monotonic() - began) / done * (total - done))
+
+    with terminal.busy(f"making {task.name}"):
+        there = task.make(out, wish, tell)
+    for note in there.notes:
+        terminal.say(f"{task.name}: {note}")
+    terminal.say(f"{there.videos} videos in {there.root}")
+    return there.root
 
 
 def loaded(name: str, device: str, asked: dict[str, Any]) -> Respondent:
@@ -140,6 +162,8 @@ def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, o
     told = result(done, root, model, settings) | ({"judge": judge.report()} if grade and judge else {})
     control = "" if settings.control == "none" else f".{settings.control}"
     share = "" if settings.share == (0, 1) else f".{settings.share[0] + 1}of{settings.share[1]}"
+    if done.left_out:
+        terminal.say(f"{task.name}: {done.left_out} items without both pictures and sound are left out")
     stem = f"{task.name}.{Path(model.name).name.replace(':', '_')}{control}{share}"
     write_answers(out / f"{stem}.answers.jsonl", done, model, settings)
     (out / f"{stem}.json").write_text(jsons.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -169,11 +193,15 @@ class Line:
         self._name, self._shown_at = name, time.monotonic()
 
     def __call__(self, now: Progress) -> None:
-        if now.done < now.total and time.monotonic() - self._shown_at < QUIET_S:
+        self.tell(now.done, now.total, f"items, {now.kept} known before", now.left_s)
+
+    def tell(self, done: int, total: int, what: str, left_s: float | None) -> None:
+        """Says "`done` of `total` `what`" with the time left, if it is time to say something."""
+        if done < total and time.monotonic() - self._shown_at < QUIET_S:
             return
         self._shown_at = time.monotonic()
-        left = "" if now.left_s is None or now.done == now.total else f", about {spoken(now.left_s)} left"
-        terminal.say(f"{self._name}: {now.done} of {now.total} items, {now.kept} known before{left}")
+        left = "" if left_s is None or done == total else f", about {spoken(left_s)} left"
+        terminal.say(f"{self._name}: {done} of {total} {what}{left}")
 
 
 def of_files(paths: list[Path], judge: str | None, out: Path) -> list[dict[str, Any]]:

@@ -90,7 +90,7 @@ def result(done: Run, root: Path, model: Respondent, settings: Settings) -> dict
     return {
         "schema": SCHEMA, "task": done.task.name, "headline": done.task.headline, **measured(done.task, done.rows),
         "model": {"name": model.name, "fingerprint": model.fingerprint(), "options": getattr(model, "options", {})},
-        "settings": asdict(settings),
+        "settings": asdict(settings), "left_out": done.left_out,
         "versions": versions() | {"python": platform.python_version(), "platform": platform.platform(),
                                   "threads": torch.get_num_threads(), "code": code_digest()},
         "data": {"root": str(root), "media": done.media_digest,

@@ -12,7 +12,7 @@ from reelm.tasks.base import Item, Made, Tell, Wish, task
 from reelm.tasks.choice import DIRECTLY, ChoiceTask, listed
 from reelm.tasks.files import need, words
 from reelm.tasks.making import Film, Generated
-from reelm.tasks.world_make import write
+from reelm.tasks.world_make import file_of, write
 from reelm.types import Clip
 
 #: Grows when the same wish makes other files.
@@ -44,8 +44,7 @@ class AudioVisual(Generated, ChoiceTask):
         for number in range(each):
             for kind, several in asked.items():
                 one = several[number]
-                # Two questions about one scene share its file.
-                name = f"{kind}_{next(i for i in range(number + 1) if several[i].scene == one.scene)}.mp4"
+                name = file_of(kind, [other.scene for other in several], number)
                 films[name] = partial(write, one.scene)
                 entries.append({"id": f"{kind}_{number}", "video": name, "type": kind, "question": one.question,
                                 "options": list(one.options), "answer": one.right})

@@ -11,7 +11,7 @@ from reelm.errors import CheckpointError
 from reelm.tasks.base import Item, Made, Tell, Wish, task
 from reelm.tasks.files import need
 from reelm.tasks.making import Generated
-from reelm.tasks.world_make import TYPES, items, names, options, recorded, write
+from reelm.tasks.world_make import TYPES, file_of, items, names, options, recorded, write
 from reelm.types import Clip
 
 #: Grows when the same wish makes other files.
@@ -51,8 +51,7 @@ class World(Generated):
         for number in range(each):
             for kind, several in asked.items():
                 one = several[number]
-                # Two questions about one scene share its file.
-                name = f"{kind}_{next(i for i in range(number + 1) if several[i].scene == one.scene)}.mp4"
+                name = file_of(kind, [other.scene for other in several], number)
                 films[name] = partial(write, one.scene)
                 entries.append({"id": f"{kind}_{number}", "video": name, "type": kind, "plot": one.scene.plot,
                                 "question": one.question.text, "answer": one.question.answer, "options": options(one)})

@@ -89,6 +89,11 @@ def names(with_recordings: bool) -> tuple[str, ...]:
     return NAMES if with_recordings else tuple(COMPUTED)
 
 
+def file_of(kind: str, scenes: Sequence[Scene], number: int) -> str:
+    """The name of a scene's file; two questions about one scene share it."""
+    return f"{kind}_{list(scenes).index(scenes[number])}.mp4"
+
+
 def write(staged: Scene, path: Path) -> None:
     """The scene with its sound as a real file."""
     film(staged, path, FPS, takes_for(staged.sound))
