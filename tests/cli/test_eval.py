@@ -47,6 +47,17 @@ def test_needles_are_hidden_in_ones_own_clips_and_the_oracle_finds_them(tmp_path
     assert saved["scores"]["circular"]["value"] == 1.0 and len(saved["splits"]["type"]) == 9
 
 
+def test_a_newcomer_without_any_data_can_measure(tmp_path):
+    args = ("eval", "audio_visual", "--each", "1", "--control", "oracle", "--out", str(tmp_path))
+    done = reelm(*args, "--json")
+    assert done.returncode == 0, done.stderr
+    (told,) = json.loads(done.stdout)
+    assert told["scores"]["accuracy"]["value"] == 1.0 and told["items"] == told["videos"] == 5
+    assert "making audio_visual: 5 of 5 videos" in done.stderr and "5 videos in" in done.stderr
+    again = reelm(*args, "--check-data")
+    assert again.stdout == "audio_visual: 5 items, all media are there\n" and "making" not in again.stderr
+
+
 def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(root, tmp_path):
     args = ["eval", "niah", "--data", str(root), "-m", "random", "--max-tokens", "4"]
     process = subprocess.Popen([sys.executable, "-m", "reelm.cli", *args, "--out", str(tmp_path / "cut")],
@@ -117,8 +128,11 @@ def test_what_is_missing_is_told_with_its_own_exit_code(root, tmp_path):
 
 
 @pytest.mark.parametrize(("args", "word"), [
-    (["nap", "--data", "."], "no task 'nap'"), (["niah"], "--data or --clips"),
-    (["niah", "--data", ".", "--clips", "."], "--data or --clips"), (["niah", "niah", "--data", "."], "niah,niah"),
+    (["nap", "--data", "."], "no task 'nap'"), (["niah"], "--clips DIR"),
+    (["niah", "--data", ".", "--clips", "."], "--clips has no effect"),
+    (["temporal", "--clips", "."], "--clips has no effect on temporal"),
+    (["world", "--data", ".", "--each", "3"], "--each"), (["egoschema"], "needs the data set of egoschema"),
+    (["niah", "niah", "--data", "."], "niah,niah"),
     (["niah", "--data", ".", "--control", "deaf"], "no control 'deaf'"),
     (["niah", "--data", ".", "--share", "3/2"], "--share"), (["a.jsonl", "b.jsonl", "c.jsonl"], "3 files"),
     (["nowhere.jsonl"], "cannot be read"),

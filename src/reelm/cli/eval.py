@@ -107,8 +107,8 @@ def roots(names: list[str], data: Path | None, out: Path, wishes: dict[str, Any]
         raise UsageError(f"needs the data set of {', '.join(fetched)}", remedy="Give --data DIR; only these are made "
                          f"here: {', '.join(generated())}")
     for folder in ("clips", "needles"):
-        if folder in given and (deaf := [task.name for task in found if folder not in task.takes]):
-            raise UsageError(f"--{folder} has no effect on {', '.join(deaf)}", remedy="Run that task alone, without it")
+        if folder in given and not any(folder in task.takes for task in found):
+            raise UsageError(f"--{folder} has no effect on {', '.join(names)}", remedy="Leave it out, or add niah")
     return [(task, made(task, out / task.name, Wish(**given))) for task in found]
 
 

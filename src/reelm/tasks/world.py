@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from reelm.data.questions import normalise
-from reelm.errors import CheckpointError
+from reelm.data.tracks import NAMES
 from reelm.tasks.base import Item, Made, Tell, Wish, task
 from reelm.tasks.files import need
-from reelm.tasks.making import Generated
-from reelm.tasks.world_make import TYPES, file_of, items, names, options, recorded, write
+from reelm.tasks.making import Film, Generated
+from reelm.tasks.world_make import TYPES, file_of, items, names, options, write
 from reelm.types import Clip
 
 #: Grows when the same wish makes other files.
@@ -36,18 +37,15 @@ class World(Generated):
         Recorded sounds (animals, speech) come from packages that are fetched once; without them only computed sounds are
         asked for, which is another set of questions in another folder, and told.
         """
-        try:
-            recorded()
-        except CheckpointError as error:
-            note = f"only computed sounds are heard: {error}"
-            return self.of(out, wish.seed, wish.each or 20, tell, recordings=False, notes=(note,))
-        return self.of(out, wish.seed, wish.each or 20, tell)
+        sounds, notes = names()
+        return self.of(out, wish.seed, wish.each or 20, tell, sounds=sounds, notes=notes)
 
     def of(self, out: Path, seed: int, each: int, tell: Tell = lambda done, total: None, *,
-           kinds: Sequence[str] = KINDS, recordings: bool = True, notes: tuple[str, ...] = ()) -> Made:
-        """The questions of these types only, with or without recorded sounds."""
-        asked = {kind: list(items(kind, each, seed, names(recordings))) for kind in kinds}
-        films, entries = {}, []
+           kinds: Sequence[str] = KINDS, sounds: Sequence[str] = NAMES, notes: tuple[str, ...] = ()) -> Made:
+        """The questions of these types only, with these sounds."""
+        asked = {kind: list(items(kind, each, seed, sounds)) for kind in kinds}
+        films: dict[str, Film] = {}
+        entries: list[dict[str, Any]] = []
         for number in range(each):
             for kind, several in asked.items():
                 one = several[number]
@@ -55,8 +53,7 @@ class World(Generated):
                 films[name] = partial(write, one.scene)
                 entries.append({"id": f"{kind}_{number}", "video": name, "type": kind, "plot": one.scene.plot,
                                 "question": one.question.text, "answer": one.question.answer, "options": options(one)})
-        facts = {"version": VERSION, "seed": seed, "each": each, "kinds": list(kinds),
-                 "sounds": "computed and recorded" if recordings else "computed"}
+        facts = {"version": VERSION, "seed": seed, "each": each, "kinds": list(kinds), "sounds": list(sounds)}
         return self.made(out, facts, films, entries, tell, notes)
 
     def items(self, root: Path) -> Iterator[Item]:

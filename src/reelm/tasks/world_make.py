@@ -16,6 +16,7 @@ from reelm.data.questions import FACTS, PLOTS_OF, Question, ask
 from reelm.data.sound_questions import PARADES, SCRIPTS_OF
 from reelm.data.tracks import NAMES, RECORDED, Recordings, Track, track
 from reelm.data.world import PHOTO, Scene, film, scene, with_sound
+from reelm.errors import CheckpointError
 
 #: Seeds of test scenes start here; training draws its seeds from a generator that never reaches this stretch by design.
 FIRST_SEED = 9_000_000_000_000_000_000
@@ -84,9 +85,13 @@ def recorded() -> Recordings:
     return recordings(lambda text: print(text, file=sys.stderr))
 
 
-def names(with_recordings: bool) -> tuple[str, ...]:
-    """The sounds that may be heard."""
-    return NAMES if with_recordings else tuple(COMPUTED)
+def names() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The sounds that can be had here, and what there is to say about those that cannot."""
+    try:
+        recorded()
+    except CheckpointError as error:
+        return tuple(COMPUTED), (f"only computed sounds are heard: {error}",)
+    return NAMES, ()
 
 
 def file_of(kind: str, scenes: Sequence[Scene], number: int) -> str:
