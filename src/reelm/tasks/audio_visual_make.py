@@ -1,7 +1,7 @@
 """Questions that need eyes and ears: which scene with which sound each is about, four or fewer answers, all as likely.
 
-Sounds are computed, so nothing is fetched. What is seen and what is heard are drawn apart from each other: neither alone
-says anything about the answer.
+Sounds are computed, so nothing is fetched. What is seen and what is heard are drawn apart from each other: neither
+alone says anything about the answer.
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ Tell = Callable[[int, int], object]
 class Wish:
     """What a generated benchmark is to be made of.
 
-    `each`: questions (or pairs) of every kind, None for as many as the task thinks right. `clips`, `needles`: folders of
-    one's own videos and pictures, for the tasks whose `takes` names them.
+    `each`: questions (or pairs) of every kind, None for as many as the task thinks right. `clips`, `needles`: folders
+    of one's own videos and pictures, for the tasks whose `takes` names them.
     """
 
     seed: int = 0

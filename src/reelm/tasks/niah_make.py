@@ -64,9 +64,9 @@ def make(clips: Path, out: Path, settings: Settings | None = None, tell: Tell = 
          needles: Path | None = None) -> Made:
     """Puts needles into the clips of the folder `clips` and writes videos and questions to a new folder in `out`.
 
-    The folder's name is a digest of settings, clips and `needles` (a folder of one's own pictures), so another choice is
-    another folder and the same one is not made twice; an interrupted making goes on where it stopped. Clips too short
-    for a sub-task are passed over and told in `notes`.
+    The folder's name is a digest of settings, clips and `needles` (a folder of one's own pictures), so another choice
+    is another folder and the same one is not made twice; an interrupted making goes on where it stopped. Clips too
+    short for a sub-task are passed over and told in `notes`.
     Raises: MediaError when there is no usable clip, or too few pictures; UsageError when `clips` is no folder.
     Cost: decodes and encodes every haystack once per question.
     """

@@ -29,8 +29,8 @@ _SIDES = "ab"
 
 @task("temporal")
 class Temporal(Generated, ChoiceTask):
-    """Five aspects (action, direction, speed, order of events, attribute change) in four forms: a choice, yes or no, one
-    of two captions, a caption of one's own that is read for the options' words.
+    """Five aspects (action, direction, speed, order of events, attribute change) in four forms: a choice, yes or no,
+    one of two captions, a caption of one's own that is read for the options' words.
 
     The two clips of a pair hold the same pictures, each once, in another order. `pairs` in the summary: the share of
     questions that are right about both clips of a pair; who does not see time gets none of them right, and who guesses

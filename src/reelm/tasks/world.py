@@ -34,8 +34,8 @@ class World(Generated):
     def make(self, out: Path, wish: Wish, tell: Tell = lambda done, total: None) -> Made:
         """20 questions of every type unless `wish.each` says otherwise.
 
-        Recorded sounds (animals, speech) come from packages that are fetched once; without them only computed sounds are
-        asked for, which is another set of questions in another folder, and told.
+        Recorded sounds (animals, speech) come from packages that are fetched once; without them only computed sounds
+        are asked for, which is another set of questions in another folder, and told.
         """
         sounds, notes = names()
         return self.of(out, wish.seed, wish.each or 20, tell, sounds=sounds, notes=notes)

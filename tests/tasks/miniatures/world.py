@@ -12,4 +12,5 @@ from reelm.tasks.world import World
 
 def make(root: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        shutil.copytree(World().of(Path(scratch), 0, 1, kinds=("object", "match"), sounds=tuple(COMPUTED)).root, root, dirs_exist_ok=True)
+        made = World().of(Path(scratch), 0, 1, kinds=("object", "match"), sounds=tuple(COMPUTED))
+        shutil.copytree(made.root, root, dirs_exist_ok=True)
