@@ -62,7 +62,7 @@ def copied(clip: Clip, stream: str) -> bytes:
             track = _track(source, stream)
             target = out.add_stream_from_template(track)
             for packet in source.demux(track):
-                if packet.dts is not None:  # the last one is empty
+                if packet.size:  # the last one is empty; Matroska leaves times of decoding out
                     packet.stream = target
                     out.mux(packet)
     except (av.error.FFmpegError, OSError, ValueError) as error:

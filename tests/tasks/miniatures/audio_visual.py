@@ -11,4 +11,4 @@ from reelm.tasks.audio_visual import AudioVisual
 
 def make(root: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        shutil.copytree(AudioVisual().of(Path(scratch), 0, 1, kinds=("agree", "hop")).root, root, dirs_exist_ok=True)
+        shutil.copytree(AudioVisual().of(Path(scratch), 0, 1, kinds=("agree", "next")).root, root, dirs_exist_ok=True)
