@@ -84,7 +84,7 @@ def test_the_oracle_is_right_everywhere_and_whoever_does_not_see_time_gets_no_pa
         told = figures(items, lambda item, constant=constant: constant)
         assert told["pairs"] == 0.0 and told["accuracy"] < chance
     rng = np.random.default_rng(0)
-    right = {form: [figures([item], lambda item: guess(item, rng))["accuracy"] - TEMPORAL.chance(item)
+    right = {form: [TEMPORAL.score(item, guess(item, rng))["accuracy"] - TEMPORAL.chance(item)
                     for item in items if item.facts["form"] == form] for form in FORMS}
     assert all(abs(np.mean(gaps)) < 0.1 for gaps in right.values())
 
