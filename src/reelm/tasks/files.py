@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,30 @@ def read_lines(path: Path) -> list[Any]:
             raise UsageError(f"is not JSON: {error}", where=f"{path}, line {number}",
                              remedy="Download it again") from None
     return found
+
+
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet file. Raises: UsageError if it is absent or broken, or without pyarrow."""
+    placed(path)
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UsageError("Parquet files need pyarrow", where=str(path), remedy="pip install 'reelm[eval]'") from None
+    try:
+        return parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UsageError(f"is not a Parquet file: {error}", where=str(path), remedy="Download it again") from None
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of columns between tabs, which a first line names. Raises: UsageError if it is absent."""
+    before = csv.field_size_limit(sys.maxsize)  # a picture may stand in a field
+    try:
+        with placed(path).open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file, dialect="excel-tab"))
+    finally:
+        csv.field_size_limit(before)
 
 
 def need(entry: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
