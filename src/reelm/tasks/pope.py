@@ -27,16 +27,16 @@ def official_yes(text: str) -> bool:
 
 
 def careful_yes(text: str) -> bool | None:
-    """Whether a reply says yes; None if it says neither or both.
+    """Whether the first sentence of a reply says yes; None if it says neither or both.
 
-    A yes or no at its beginning decides; else a denial anywhere is a no, and "there is" without one a yes.
+    A yes or no at its beginning decides; else a denial is a no, and "there is" without one a yes.
     """
-    said = re.findall(r"[\w']+", text.casefold().replace("\u2019", "'"))
-    first = said[:1]
+    plain = text.casefold().replace("\u2019", "'")
+    said = next((found for part in re.split(r"[.!?;\n]", plain) if (found := re.findall(r"[\w']+", part))), [])
     if {"yes", "no"} <= set(said):
         return None
-    if first in (["yes"], ["no"]):
-        return first == ["yes"]
+    if said[:1] in (["yes"], ["no"]):
+        return said[0] == "yes"
     if any(word in ("no", "not", "none", "cannot") or word.endswith("n't") for word in said):
         return False
     return True if "yes" in said or said[:2] in (["there", "is"], ["there", "are"]) else None
