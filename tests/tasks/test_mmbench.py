@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import openpyxl
@@ -10,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from reelm import media
+from reelm.cli.eval import eval_
 from reelm.errors import UsageError
 from reelm.tasks.base import Item, Scored, find
 from reelm.tasks.mmbench import MMBenchReader
@@ -103,3 +105,12 @@ def test_one_table_at_a_time(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(UsageError, match="2 tables"):
         list(find("mmbench").items(tmp_path))
+
+
+def test_a_model_sees_the_pictures_of_a_table(items: list[Item], tmp_path: Path) -> None:
+    """From the table to the sheet, with a model that answers noise."""
+    eval_(["mmbench"], model="random", data=tmp_path, out=tmp_path / "out", max_tokens=2, device="cpu")
+    told = json.loads((tmp_path / "out" / "mmbench.random.json").read_text("utf-8"))
+    assert (told["items"], told["videos"], told["failed"]) == (len(items), 2, [])
+    assert {"circular", "vanilla", "circular official"} <= set(told["scores"])
+    assert (tmp_path / "out" / "mmbench.random" / "mmbench.xlsx").is_file()
