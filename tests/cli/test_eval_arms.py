@@ -29,8 +29,9 @@ def test_every_arm_has_its_own_answers_and_looked_as_often_as_asked(runs: Path) 
     assert {arm: one["model"]["options"]["fps"] for arm, one in told.items()} == dict(
         zip(ARMS, (6.0, 1.0, 6.0, 1.0), strict=True))
     assert all(one["speed"]["asked"] == 4 for one in told.values())  # no arm took another's answers
-    assert {"accuracy", "binary", "mean over classes", "anomalies found", "false alarms"} <= set(told[ARMS[0]]["scores"])
-    assert sorted(told[ARMS[0]]["splits"]["class"]) == ["Arson", "Normal", "Shooting"]
+    one = told[ARMS[0]]
+    assert {"accuracy", "binary", "mean over classes", "anomalies found", "false alarms"} <= set(one["scores"])
+    assert sorted(one["splits"]["class"]) == ["Arson", "Normal", "Shooting"]
 
 
 def test_one_table_of_all_arms_and_of_every_paired_difference(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,9 +20,9 @@ def predicted(text: str) -> str:
 
 @task("gqa")
 class GQA(ExactTask):
-    """`testdev_balanced_questions.json` and `images/<imageId>.jpg`. A question is binary unless its structure is a query.
+    """`testdev_balanced_questions.json` and `images/<imageId>.jpg`.
 
-    `submission` writes the predictions as the benchmark's own script reads them.
+    A question is binary unless its structure is a query. `submission` writes the predictions as the benchmark's own script reads them.
     Differs: consistency, validity, plausibility, grounding and distribution need files that the release lacks for this
     part; they are not computed, nor are they by LLaVA.
     Source: Hudson and Manning 2019; prompt and official comparison after LLaVA and LLaMA-VID.

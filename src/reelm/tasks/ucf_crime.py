@@ -25,9 +25,9 @@ class UCFCrime(ChoiceTask):
     """A published list of test videos, and the videos anywhere under the folder, found by name.
 
     `binary`: whether anything happens, right or wrong whatever the crime; an unread reply is wrong in both. `summary`:
-    the mean over classes, how many anomalies raise an alarm (of whatever crime), and how many normal videos do. What was
-    taken for what is in the report, since all items have the same options. The question is that of
-    `reelm data convert ucf-crime`, so training and measuring ask the same.
+    the mean over classes, how many anomalies raise an alarm (of whatever crime), and how many normal videos do. All
+    items have the same options, so a table of what was taken for what can be made. The question is that of
+    `reelm data convert ucf-crime`: training and measuring ask the same.
     Source: Sultani and others 2018. There is no published reader of replies.
     """
 

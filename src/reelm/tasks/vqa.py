@@ -28,10 +28,10 @@ _CONTRACTED = """
     someone'd someone'd've someone'll someone's something'd something'd've something'll that's there'd there'd've
     there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's
     what've when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've
-    wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've""".split()
+    wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've"""
 #: A form that lacks one apostrophe -> the whole form. One entry of the published table goes the other way.
-_CONTRACTIONS = {form[:place] + form[place + 1:]: form for form in _CONTRACTED for place, sign in enumerate(form)
-                 if sign == "'"} | {"somebody'd": "somebodyd"}
+_CONTRACTIONS = {form[:place] + form[place + 1:]: form for form in _CONTRACTED.split()
+                 for place, sign in enumerate(form) if sign == "'"} | {"somebody'd": "somebodyd"}
 
 
 def normalised(text: str) -> str:
