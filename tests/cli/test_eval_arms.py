@@ -28,21 +28,25 @@ def test_every_arm_has_its_own_answers_and_looked_as_often_as_asked(runs: Path) 
     told = {arm: json.loads((runs / f"ucf_crime.{arm}.json").read_text("utf-8")) for arm in ARMS}
     assert {arm: one["model"]["options"]["fps"] for arm, one in told.items()} == dict(
         zip(ARMS, (6.0, 1.0, 6.0, 1.0), strict=True))
-    assert all(one["speed"]["asked"] == 4 for one in told.values())  # no arm took another's answers
+    # The four files have the same content and are asked about once; no arm takes another's answers.
+    assert [one["speed"]["asked"] for one in told.values()] == [1] * 4
     one = told[ARMS[0]]
     assert {"accuracy", "binary", "mean over classes", "anomalies found", "false alarms"} <= set(one["scores"])
     assert sorted(one["splits"]["class"]) == ["Arson", "Normal", "Shooting"]
 
 
 def test_one_table_of_all_arms_and_of_every_paired_difference(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [str(runs / f"ucf_crime.{arm}.answers.jsonl") for arm in ARMS]
-    eval_(files, out=runs, json=True)
+    eval_(["ucf_crime"], data=runs.parent, out=runs, control="oracle")  # random models differ in nothing else
+    arms = ["oracle", *ARMS]
+    capsys.readouterr()
+    eval_([str(runs / f"ucf_crime.{arm}.answers.jsonl") for arm in arms], out=runs, json=True)
     told = json.loads(capsys.readouterr().out)
     names = [one["model"]["name"] for one in told]
-    assert names[:4] == [f"ucf_crime.{arm}" for arm in ARMS] and len(names) == 10
-    assert names[4] == "ucf_crime.random_av.fps6 - ucf_crime.random_av.fps1"
-    value = {one["model"]["name"]: one["scores"]["accuracy"]["value"] for one in told[:4]}
-    for pair in told[4:]:
+    assert names[:5] == [f"ucf_crime.{arm}" for arm in arms] and len(names) == 5 + 10
+    assert names[5] == "ucf_crime.oracle - ucf_crime.random_av.fps6"
+    value = {one["model"]["name"]: one["scores"]["accuracy"]["value"] for one in told[:5]}
+    assert value["ucf_crime.oracle"] == 1.0 > value["ucf_crime.random.fps1"]
+    for pair in told[5:]:
         one, other = pair["model"]["name"].split(" - ")
         assert pair["differences"]["accuracy"]["value"] == value[one] - value[other]
         assert (pair["items"], pair["only_one"], pair["only_other"]) == (4, 0, 0)
