@@ -26,7 +26,8 @@ def test_the_two_comparisons(tmp_path: Path, reply: str, careful: int, official:
     gqa.make(tmp_path)
     task = find("gqa")
     dress = list(task.items(tmp_path))[1]
-    assert task.score(dress, reply) == {"accuracy": careful, "accuracy_official": official}
+    assert task.score(dress, reply) == {"accuracy": careful, "accuracy_official": official,
+                                        "open_official": official}
 
 
 def test_the_predictions_that_the_published_script_reads(tmp_path: Path) -> None:

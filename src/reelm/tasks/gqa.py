@@ -22,7 +22,8 @@ def predicted(text: str) -> str:
 class GQA(ExactTask):
     """`testdev_balanced_questions.json` and `images/<imageId>.jpg`.
 
-    A question is binary unless its structure is a query. `submission` writes the predictions as the benchmark's own script reads them.
+    A question is binary unless its structure is a query; `binary_official` and `open_official` are the published
+    accuracy over each kind. `submission` writes the predictions as the benchmark's own script reads them.
     Differs: consistency, validity, plausibility, grounding and distribution need files that the release lacks for this
     part; they are not computed, nor are they by LLaVA.
     Source: Hudson and Manning 2019; prompt and official comparison after LLaVA and LLaMA-VID.
@@ -46,7 +47,8 @@ class GQA(ExactTask):
                            "structural": structural, "semantic": semantic})
 
     def score(self, item: Item, text: str) -> dict[str, float]:
-        return super().score(item, text) | {"accuracy_official": float(predicted(text) == item.answer)}
+        official = float(predicted(text) == item.answer)
+        return super().score(item, text) | {"accuracy_official": official, f"{item.facts['kind']}_official": official}
 
     def submission(self, rows: Sequence[Scored], folder: Path) -> tuple[Path, ...]:
         path = folder / "testdev_balanced_predictions.json"
