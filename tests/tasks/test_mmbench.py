@@ -100,6 +100,12 @@ def test_an_entry_of_another_form_is_named(tmp_path: Path, change: dict[str, str
         list(find("mmbench").items(tmp_path))
 
 
+def test_a_number_that_stands_twice(tmp_path: Path) -> None:
+    mmbench.write(tmp_path / "a.tsv", mmbench.rows(turns=False)[:1] * 2)
+    with pytest.raises(UsageError, match="a.tsv: 'index' 241 stands more than once"):
+        list(find("mmbench").items(tmp_path))
+
+
 def test_one_table_at_a_time(tmp_path: Path) -> None:
     for name in ("a.tsv", "b.parquet"):
         (tmp_path / name).touch()

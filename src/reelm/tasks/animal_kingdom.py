@@ -9,9 +9,8 @@ from reelm.data.convert.animal_kingdom import ASK, entries, stretch
 from reelm.data.convert.entries import Left, Work
 from reelm.errors import UsageError
 from reelm.tasks.base import Item, task
-from reelm.tasks.files import placed
+from reelm.tasks.files import named_file, placed
 from reelm.tasks.judged import YesAndScore
-from reelm.tasks.ucf_crime import found
 from reelm.types import Clip
 
 
@@ -40,5 +39,5 @@ class AnimalKingdom(YesAndScore):
             except Left as reason:
                 raise UsageError(f"{reason.reason}: {reason.said}", where=where,
                                  remedy="Correct the line, or take it out") from None
-            yield Item(f"{clip}-{start_s:g}-{end_s:g}", clip, (Clip(root / found(work, clip, where), start_s, end_s),),
+            yield Item(f"{clip}-{start_s:g}-{end_s:g}", clip, (Clip(named_file(work, clip, where), start_s, end_s),),
                        ASK, answer=told, facts={"question": ASK})

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reelm.data.convert.entries import Left, Work
 from reelm.errors import UsageError
 
 #: In the order in which the published scripts try them, then what else people keep videos in.
@@ -95,3 +96,16 @@ def video_file(folder: Path, stem: str) -> Path:
     """The video of this name under any suffix that videos have; `<stem>.mp4` if there is none yet."""
     found = (path for suffix in VIDEO_SUFFIXES if (path := folder / f"{stem}{suffix}").is_file())
     return next(found, folder / f"{stem}.mp4")
+
+
+def named_file(work: Work, name: str, where: str) -> Path:
+    """The video of a published name anywhere in the folder of `work`; the name itself in there if there is none yet.
+
+    Raises: UsageError if several could be meant.
+    """
+    try:
+        return work.media / work.find(name, "video")
+    except Left as reason:
+        if name in work.missing:
+            return work.media / name
+        raise UsageError(f"{reason.reason}: {reason.said}", where=where, remedy="Leave one of them there") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,9 @@ class MMBench(ChoiceTask):
         path, = self.annotations(root)
         rows = read_table(path) if path.suffix == ".tsv" else read_parquet(path)
         numbers = [_number(row, f"{path}, row {place}") for place, row in enumerate(rows)]
+        if twice := [str(number) for number, count in Counter(numbers).items() if count > 1]:
+            raise UsageError(f"'index' {', '.join(twice[:3])} stands more than once", where=str(path),
+                             remedy="Place the official file there")
         pictures = _Pictures(dict(zip(numbers, rows, strict=True)))
         turned = any(number >= _TURN for number in numbers)
         for place, (number, row) in enumerate(zip(numbers, rows, strict=True)):

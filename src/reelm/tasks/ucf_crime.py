@@ -12,7 +12,7 @@ from reelm.data.convert.ucf_crime import ASK, CLASSES, class_of, entries
 from reelm.errors import UsageError
 from reelm.tasks.base import Item, Scored, task
 from reelm.tasks.choice import ChoiceTask, Reader
-from reelm.tasks.files import placed
+from reelm.tasks.files import named_file, placed
 from reelm.tasks.letters import careful
 from reelm.types import Clip
 
@@ -50,7 +50,7 @@ class UCFCrime(ChoiceTask):
             except Left as reason:
                 raise UsageError(f"{reason.reason}: {reason.said}", where=where,
                                  remedy="Place the official file there") from None
-            yield self.choice(Path(video).stem, Path(video).stem, (Clip(root / found(work, video, where)),), ASK,
+            yield self.choice(Path(video).stem, Path(video).stem, (Clip(named_file(work, video, where)),), ASK,
                               list(CLASSES.values()), list(CLASSES).index(name), {"class": name})
 
     def prompt(self, question: str, options: Sequence[str], facts: Mapping[str, str]) -> str:
@@ -76,16 +76,3 @@ def alarmed(reply: str, options: Sequence[str]) -> bool | None:
     """Whether a reply names a crime, whichever; None if it names no option."""
     read = careful(reply, options)
     return None if read is None else options[read] != CLASSES["Normal"]
-
-
-def found(work: Work, video: str, where: str) -> str:
-    """Where a published video lies, from the folder of media; the published name itself while it is not there.
-
-    Raises: UsageError if several could be meant.
-    """
-    try:
-        return work.find(video, "video")
-    except Left as reason:
-        if video in work.missing:
-            return video
-        raise UsageError(f"{reason.reason}: {reason.said}", where=where, remedy="Leave one of them there") from None
