@@ -13,5 +13,5 @@ VIDEOS = ("Arson/Arson011_x264.mp4", "Shooting/Shooting004_x264.mp4",
 
 def make(root: Path, frames: int = 8, fps: int = 4) -> None:
     (root / "Anomaly_Test.txt").write_text("".join(f"{name}\n" for name in VIDEOS))
-    for name in VIDEOS:
-        film(root / name, frames, fps)
+    for place, name in enumerate(VIDEOS):  # equal files would be asked about once
+        film(root / name, frames + place, fps)
