@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from eval.judge_server import says, serving
 from house.command import environment, reelm
 from tasks.miniatures import egoschema, msvd_qa
 from tasks.miniatures.niah import clips, hidden
@@ -104,6 +105,35 @@ def test_a_task_of_open_answers_asks_for_a_judge_before_it_loads_a_model(tmp_pat
     msvd_qa.make(tmp_path)
     done = reelm("eval", "msvd_qa", "--data", str(tmp_path), "-m", "no such model", "--out", str(tmp_path / "o"))
     assert done.returncode == 2 and "scored by a judge" in done.stderr and "--judge local:FOLDER" in done.stderr
+
+
+def test_two_judges_grade_saved_answers_as_published_and_their_agreement_is_told(tmp_path):
+    """Item 0 is a yes to both, item 3 a no, on 1 and 2 they differ: kappa is 0. A second run asks nobody."""
+    rows = [{"id": str(i), "video": f"v{i}", "text": "What?", "options": [], "answer": "a dog", "reply": f"reply {i}",
+             "facts": {"question": "What?"}} for i in range(4)]
+    head = {"schema": 1, "reelm": "answers", "task": "msvd_qa", "model": "m", "settings": {}}
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (head, *rows)))
+
+    def grade(handler, body):
+        item = int(body["messages"][-1]["content"].split("reply ")[1][0])
+        word = "yes" if item in {"strict": (0, 1), "mild": (0, 2)}[body["model"]] else "no"
+        says(f"{{'pred': '{word}', 'score': 4.8}}")(handler, body)
+
+    with serving() as server:
+        server.always = grade
+        args = ("eval", str(tmp_path / "a.jsonl"), "--judge", f"strict@{server.address}", "--judge",
+                f"mild@{server.address}", "--judge-mode", "official", "--out", str(tmp_path / "o"))
+        done = reelm(*args, "--json")
+        assert done.returncode == 0, done.stderr
+        (told,) = json.loads(done.stdout)
+        assert told["scores"]["accuracy"]["value"] == 0.5 and told["scores"]["score"]["value"] == 4.0
+        assert told["judge"]["mode"] == "official" and told["judge"]["settings"]["temperature"] == 0.7
+        assert told["agreement"]["accuracy"]["kappa"] == 0.0 and told["agreement"]["accuracy"]["same"] == 0.5
+        assert {one["body"]["temperature"] for one in server.seen} == {0.7} and len(server.seen) == 8
+        table = reelm(*args)
+        assert "kappa of accuracy" in table.stdout and len(server.seen) == 8
+    alone = reelm("eval", str(tmp_path / "a.jsonl"), "--judge-mode", "official")
+    assert alone.returncode == 2 and "without a judge" in alone.stderr
 
 
 def test_what_is_missing_is_told_with_its_own_exit_code(root, tmp_path):

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 NIAH = "niah"
 CONTROLS = ("none", "blind", "rotated", "oracle")
-Control = Annotated[str, typer.Option(metavar="|".join(CONTROLS), help="blind: without the media; rotated: every option "
-                                      "in every place; oracle: the right answers.")]
+Control = Annotated[str, typer.Option(metavar="|".join(CONTROLS), help="blind: without the media; rotated: every "
+                                      "option in every place; oracle: the right answers.")]
 Share = Annotated[str, typer.Option(metavar="K/N", help="Only the K-th of N parts, for several processes on one store; "
                                     "run once more without it for the result.")]
-Judges = Annotated[list[str] | None, typer.Option(metavar="local:FOLDER|MODEL@URL", help="Who grades open answers, with "
-                                                  "the key in $REELM_JUDGE_KEY; twice: how far two judges agree.")]
+Judges = Annotated[list[str] | None, typer.Option(metavar="local:FOLDER|MODEL@URL", help="Who grades open answers, "
+                                                  "with the key in $REELM_JUDGE_KEY; twice: how far two judges agree.")]
 JudgeMode = Annotated[str, typer.Option(metavar="careful|official", help="official: the judge samples, and is read, as "
                                         "in the published scripts; careful: temperature 0.")]
-ExportLmms = Annotated[Path | None, typer.Option(metavar="DIR", help="Only write the tasks there, for the --include_path "
-                                                 "of lmms-eval.")]
+ExportLmms = Annotated[Path | None, typer.Option(metavar="DIR", help="Only write the tasks there, for the "
+                                                 "--include_path of lmms-eval.")]
 HELP = """Measure a model on a benchmark: every figure with its 95 % interval, drawn by videos, and with chance.
 
 reelm eval niah --clips DIR puts needles into your own videos and asks for them; reelm eval TASK --data DIR reads a data

@@ -116,7 +116,7 @@ def _told(part: Any, item: Item, task: Task) -> dict[str, Any]:
     return {"source": source, "start_s": part.start_s, "end_s": part.end_s, "folder_fps": part.folder_fps}
 
 
-# --- as lmms-eval calls it ---------------------------------------------------------------------------------------------
+# --- as lmms-eval calls it -------------------------------------------------------------------------------------------
 
 
 class Exported:
