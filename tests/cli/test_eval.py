@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from eval.judge_server import says, serving
-from house.command import environment, reelm
+from house.command import reelm, reelm_forked
 from tasks.miniatures import egoschema, msvd_qa
 from tasks.miniatures.niah import clips, hidden
 
@@ -50,13 +46,12 @@ def test_needles_are_hidden_in_ones_own_clips_and_the_oracle_finds_them(tmp_path
 
 def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(root, tmp_path):
     args = ["eval", "niah", "--data", str(root), "-m", "random", "--max-tokens", "4"]
-    process = subprocess.Popen([sys.executable, "-m", "reelm.cli", *args, "--out", str(tmp_path / "cut")],
-                               env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = reelm_forked(*args, "--out", str(tmp_path / "cut"))
     store = tmp_path / "cut" / "answers.sqlite"
-    while (had := kept(store)) < 2 and process.poll() is None:
+    while (had := kept(store)) < 2 and process.is_alive():
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     after = kept(store)
     assert 2 <= had <= after < 24, f"{after} answers when it was killed"
     on = reelm(*args, "--out", str(tmp_path / "cut"), "--json")
