@@ -120,7 +120,7 @@ def ran(python: str, line: list[str], out: Path) -> tuple[dict[str, float], list
     (told,) = json.loads(results.read_text("utf-8"))["results"].values()
     rows = sorted((json.loads(text) for text in samples.read_text("utf-8").splitlines()), key=lambda row: row["doc_id"])
     return ({name.removesuffix(",none"): value for name, value in told.items() if isinstance(value, float | int)},
-            [row["resps"][0][0] for row in rows])
+            [row["filtered_resps"] for row in rows])
 
 
 @pytest.mark.slow
