@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def to_lmms(places: list[tuple[Task, Path]], settings: Settings, control: str, folder: Path, model: str,
-            frames: int | None, max_tokens: int) -> None:
+            look: Mapping[str, float | None], max_tokens: int) -> None:
     """Writes a folder for each task into `folder`; prints how lmms-eval asks `model` the same items the same way.
 
+    `look`: "frames" and "fps" of `VideoLM.answer`, None where the model decides.
     Raises: UsageError for the control that asks no model.
     """
     if control == "oracle":
@@ -27,7 +29,7 @@ def to_lmms(places: list[tuple[Task, Path]], settings: Settings, control: str, f
     made = [export(task, root, settings, folder, max_tokens) for task, root in places]
     for one in made:
         terminal.say(f"{one}: for lmms-eval")
-    asked = f"pretrained={model}" + ("" if frames is None else f",frames={frames}")
+    asked = f"pretrained={model}" + "".join(f",{name}={value:g}" for name, value in look.items() if value is not None)
     print(shlex.join(["lmms-eval", "--model", "reelm", "--model_args", asked, "--tasks",
                       ",".join(one.name for one in made), "--include_path", str(folder), "--batch_size",
                       str(settings.batch)]))
