@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from house.command import environment, reelm
+from eval.judge_server import says, serving
+from house.command import reelm, reelm_forked
 from tasks.miniatures import egoschema, msvd_qa
 from tasks.miniatures.niah import clips, hidden
 
@@ -60,13 +57,12 @@ def test_a_newcomer_without_any_data_can_measure(tmp_path):
 
 def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(root, tmp_path):
     args = ["eval", "niah", "--data", str(root), "-m", "random", "--max-tokens", "4"]
-    process = subprocess.Popen([sys.executable, "-m", "reelm.cli", *args, "--out", str(tmp_path / "cut")],
-                               env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = reelm_forked(*args, "--out", str(tmp_path / "cut"))
     store = tmp_path / "cut" / "answers.sqlite"
-    while (had := kept(store)) < 2 and process.poll() is None:
+    while (had := kept(store)) < 2 and process.is_alive():
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     after = kept(store)
     assert 2 <= had <= after < 24, f"{after} answers when it was killed"
     on = reelm(*args, "--out", str(tmp_path / "cut"), "--json")
@@ -115,6 +111,35 @@ def test_a_task_of_open_answers_asks_for_a_judge_before_it_loads_a_model(tmp_pat
     msvd_qa.make(tmp_path)
     done = reelm("eval", "msvd_qa", "--data", str(tmp_path), "-m", "no such model", "--out", str(tmp_path / "o"))
     assert done.returncode == 2 and "scored by a judge" in done.stderr and "--judge local:FOLDER" in done.stderr
+
+
+def test_two_judges_grade_saved_answers_as_published_and_their_agreement_is_told(tmp_path):
+    """Item 0 is a yes to both, item 3 a no, on 1 and 2 they differ: kappa is 0. A second run asks nobody."""
+    rows = [{"id": str(i), "video": f"v{i}", "text": "What?", "options": [], "answer": "a dog", "reply": f"reply {i}",
+             "facts": {"question": "What?"}} for i in range(4)]
+    head = {"schema": 1, "reelm": "answers", "task": "msvd_qa", "model": "m", "settings": {}}
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (head, *rows)))
+
+    def grade(handler, body):
+        item = int(body["messages"][-1]["content"].split("reply ")[1][0])
+        word = "yes" if item in {"strict": (0, 1), "mild": (0, 2)}[body["model"]] else "no"
+        says(f"{{'pred': '{word}', 'score': 4.8}}")(handler, body)
+
+    with serving() as server:
+        server.always = grade
+        args = ("eval", str(tmp_path / "a.jsonl"), "--judge", f"strict@{server.address}", "--judge",
+                f"mild@{server.address}", "--judge-mode", "official", "--out", str(tmp_path / "o"))
+        done = reelm(*args, "--json")
+        assert done.returncode == 0, done.stderr
+        (told,) = json.loads(done.stdout)
+        assert told["scores"]["accuracy"]["value"] == 0.5 and told["scores"]["score"]["value"] == 4.0
+        assert told["judge"]["mode"] == "official" and told["judge"]["settings"]["temperature"] == 0.7
+        assert told["agreement"]["accuracy"]["kappa"] == 0.0 and told["agreement"]["accuracy"]["same"] == 0.5
+        assert {one["body"]["temperature"] for one in server.seen} == {0.7} and len(server.seen) == 8
+        table = reelm(*args)
+        assert "kappa of accuracy" in table.stdout and len(server.seen) == 8
+    alone = reelm("eval", str(tmp_path / "a.jsonl"), "--judge-mode", "official")
+    assert alone.returncode == 2 and "without a judge" in alone.stderr
 
 
 def test_what_is_missing_is_told_with_its_own_exit_code(root, tmp_path):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json as jsons
 import time
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reelm.cli import ask, options, terminal
+from reelm.cli.exports import to_lmms
 from reelm.cli.progress import QUIET_S, spoken
 from reelm.errors import UsageError
 
 if TYPE_CHECKING:
-    from reelm.eval.judge import Judge
     from reelm.eval.models import Respondent
+    from reelm.eval.panel import Panel
     from reelm.eval.runner import Progress, Settings
     from reelm.tasks.base import Task, Wish
 
@@ -23,6 +25,14 @@ CONTROLS = ("none", "blind", "rotated", "mute", "dark", "oracle")
 Control = Annotated[str, typer.Option(metavar="|".join(CONTROLS), help="blind: without the media; mute: without the "
                                       "sound; dark: without the pictures; rotated: every option in every place; "
                                       "oracle: the right answers.")]
+Share = Annotated[str, typer.Option(metavar="K/N", help="Only the K-th of N parts, for several processes on one store; "
+                                    "run once more without it for the result.")]
+Judges = Annotated[list[str] | None, typer.Option(metavar="local:FOLDER|MODEL@URL", help="Who grades open answers, "
+                                                  "with the key in $REELM_JUDGE_KEY; twice: how far two judges agree.")]
+JudgeMode = Annotated[str, typer.Option(metavar="careful|official", help="official: the judge samples, and is read, as "
+                                        "in the published scripts; careful: temperature 0.")]
+ExportLmms = Annotated[Path | None, typer.Option(metavar="DIR", help="Only write the tasks there, for the "
+                                                 "--include_path of lmms-eval.")]
 HELP = """Measure a model on a benchmark: every figure with its 95 % interval, drawn by videos, and with chance.
 
 reelm eval world, temporal or audio_visual needs nothing: clips are made, the same ones for the same --seed. reelm eval
@@ -49,10 +59,10 @@ def eval_(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first items.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Items asked at once.")] = 1,
     control: Control = "none",
-    share: Annotated[str, typer.Option(metavar="K/N", help="Only the K-th of N parts, for several processes on one "
-                                       "store; run once more without it for the result.")] = "1/1",
-    judge: Annotated[str | None, typer.Option(metavar="local:FOLDER|MODEL@URL", help="Who grades open answers; a key "
-                                              "for an endpoint is read from the environment.")] = None,
+    share: Share = "1/1",
+    judge: Judges = None,
+    judge_mode: JudgeMode = "careful",
+    export_lmms: ExportLmms = None,
     check_data: Annotated[bool, typer.Option("--check-data", help="Only say what is missing.")] = False,
     frames: options.Frames = None,
     fps: options.Fps = None,
@@ -62,7 +72,7 @@ def eval_(
 ) -> None:
     """Measure a model; see `HELP`."""
     if any(one.endswith(".jsonl") for one in what):
-        show(of_files([Path(one) for one in what], judge, out), json)
+        show(of_files([Path(one) for one in what], panel_of(judge, judge_mode, out)), json)
         return
     if len(what) > 1:
         raise UsageError(f"{len(what)} arguments", remedy=f"Join tasks by commas: {','.join(what)}")
@@ -73,16 +83,18 @@ def eval_(
         raise UsageError(f"no control {control!r}", remedy=f"One of: {', '.join(CONTROLS)}")
     settings = Settings(limit, batch, "none" if control == "oracle" else control, part_of(share))
     places = roots(what[0].split(","), data, out, {"clips": clips, "needles": needles, "each": each, "seed": seed})
+    look = {"frames": frames, "fps": fps}
     counts = {task.name: check(task, root, settings) for task, root in places}
     if check_data:
-        for name, count in counts.items():
-            terminal.out.print(f"{name}: {count} items, all media are there")
+        terminal.out.print("\n".join(f"{name}: {count} items, all media are there" for name, count in counts.items()))
         return
-    by = judge_of(judge, out)
+    if export_lmms is not None:
+        to_lmms(places, settings, control, export_lmms, model, look, max_tokens)
+        return
+    by = panel_of(judge, judge_mode, out)
     for task, _ in places:
         grader(task, by)  # says which task lacks a judge before a model is loaded
-    asked = {"max_tokens": max_tokens, "frames": frames, "fps": fps}
-    lm = None if control == "oracle" else loaded(model, device, asked)
+    lm = None if control == "oracle" else loaded(model, device, look | {"max_tokens": max_tokens})
     show([measure(task, root, lm, settings, out, store, by) for task, root in places], json)
 
 
@@ -150,7 +162,7 @@ def loaded(name: str, device: str, asked: dict[str, Any]) -> Respondent:
 
 
 def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, out: Path, store: Path | None,
-            judge: Judge | None) -> dict[str, Any]:
+            judges: Panel | None) -> dict[str, Any]:
     """Runs one task, writes TASK.MODEL.json and its answers into `out`, and gives the result."""
     from reelm.eval.models import Oracle
     from reelm.eval.results import grader, result, write_answers
@@ -160,10 +172,10 @@ def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, o
 
     model = lm or Oracle(task)
     out.mkdir(parents=True, exist_ok=True)
-    grade = grader(task, judge)
+    grade = grader(task, judges)
     with Answers(store or out / "answers.sqlite") as answers:
         done = run(task, root, model, answers, settings, Line(task.name), grade)
-    told = result(done, root, model, settings) | ({"judge": judge.report()} if grade and judge else {})
+    told = result(done, root, model, settings) | (judges.report(task) if judges else {})
     control = "" if settings.control == "none" else f".{settings.control}"
     share = "" if settings.share == (0, 1) else f".{settings.share[0] + 1}of{settings.share[1]}"
     if done.left_out:
@@ -181,15 +193,17 @@ def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, o
     return told
 
 
-def judge_of(spec: str | None, out: Path) -> Judge | None:
-    """The judge that `--judge` names, with its kept verdicts in `out`."""
-    if spec is None:
+def panel_of(specs: list[str] | None, mode: str, out: Path) -> Panel | None:
+    """The judges that `--judge` names, with their kept verdicts in `out`."""
+    if not specs:
+        if mode != "careful":
+            raise UsageError(f"--judge-mode {mode} without a judge", remedy="Name one: --judge MODEL@https://host/v1")
         return None
-    from reelm.eval.judge import Judge, opened
+    from reelm.eval.judge import opened
+    from reelm.eval.panel import Panel
     from reelm.eval.verdicts import Verdicts
 
-    out.mkdir(parents=True, exist_ok=True)
-    return Judge(opened(spec), cache=Verdicts(out / "verdicts.sqlite"))
+    return Panel([opened(spec) for spec in specs], Verdicts(out / "verdicts.sqlite"), mode)
 
 
 class Line:
@@ -210,12 +224,17 @@ class Line:
         terminal.say(f"{self._name}: {done} of {total} {what}{left}")
 
 
-def of_files(paths: list[Path], judge: str | None, out: Path) -> list[dict[str, Any]]:
+def of_files(paths: list[Path], judges: Panel | None) -> list[dict[str, Any]]:
     """Saved answers scored again; of several files, every pair compared as well."""
     from reelm.eval.arms import side_by_side
     from reelm.eval.results import read_answers
 
-    return side_by_side(paths, [read_answers(path, judge_of(judge, out)) for path in paths])
+    read, reports = [], []
+    for path in paths:
+        read.append(read_answers(path, judges))
+        reports.append(judges.report(read[-1][1]) if judges else {})
+    told = side_by_side(paths, read)
+    return [one | report for one, report in zip_longest(told, reports, fillvalue={})]
 
 
 def show(results: list[dict[str, Any]], json: bool) -> None:
@@ -230,6 +249,10 @@ def show(results: list[dict[str, Any]], json: bool) -> None:
             chance = f"{figure['chance']:.3f}" if "chance" in figure else ""
             rows.append([told["task"], told["model"]["name"], name, f"{figure['value']:.3f}", ends, chance,
                          str(figure.get("n", "" if "scores" in told else told["items"]))])
+        for name, found in told.get("agreement", {}).items():
+            value, *ends = ("" if found[key] is None else f"{found[key]:.3f}" for key in ("kappa", "low", "high"))
+            rows.append([told["task"], "two judges", f"kappa of {name}", value, " to ".join(filter(None, ends)), "",
+                         str(found["items"])])
         for failed in told.get("failed", ()):
             terminal.say(f"failed: {failed['id']}: {failed['error']}")
     terminal.table(("task", "model", "figure", "value", "95 % interval", "chance", "items"), rows)

@@ -1,0 +1,35 @@
+"""What `reelm eval --export-lmms` does: folders for lmms-eval, and the line that asks the same model there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reelm.cli import terminal
+from reelm.errors import UsageError
+
+if TYPE_CHECKING:
+    from reelm.eval.runner import Settings
+    from reelm.tasks.base import Task
+
+
+def to_lmms(places: list[tuple[Task, Path]], settings: Settings, control: str, folder: Path, model: str,
+            look: Mapping[str, float | None], max_tokens: int) -> None:
+    """Writes a folder for each task into `folder`; prints how lmms-eval asks `model` the same items the same way.
+
+    `look`: "frames" and "fps" of `VideoLM.answer`, None where the model decides.
+    Raises: UsageError for the control that asks no model.
+    """
+    if control == "oracle":
+        raise UsageError("lmms-eval cannot ask the oracle", remedy="Leave --control oracle or --export-lmms out")
+    from reelm.eval.lmms import export
+
+    made = [export(task, root, settings, folder, max_tokens) for task, root in places]
+    for one in made:
+        terminal.say(f"{one}: for lmms-eval")
+    asked = f"pretrained={model}" + "".join(f",{name}={value:g}" for name, value in look.items() if value is not None)
+    print(shlex.join(["lmms-eval", "--model", "reelm", "--model_args", asked, "--tasks",
+                      ",".join(one.name for one in made), "--include_path", str(folder), "--batch_size",
+                      str(settings.batch)]))
