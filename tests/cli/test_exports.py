@@ -24,4 +24,4 @@ def test_the_line_for_lmms_eval_asks_the_same_model_the_same_way(tmp_path):
     assert len((folder / "items.jsonl").read_text().splitlines()) == 5
     assert "max_new_tokens: 9" in (folder / "reelm_egoschema_rotated.yaml").read_text()
     wrong = reelm(*args, "--control", "oracle")
-    assert wrong.returncode == 2 and "cannot ask the oracle" in wrong.stderr
+    assert wrong.returncode == 2 and "cannot ask under control 'oracle'" in wrong.stderr

@@ -20,10 +20,11 @@ def to_lmms(places: list[tuple[Task, Path]], settings: Settings, control: str, f
     """Writes a folder for each task into `folder`; prints how lmms-eval asks `model` the same items the same way.
 
     `look`: "frames" and "fps" of `VideoLM.answer`, None where the model decides.
-    Raises: UsageError for the control that asks no model.
+    Raises: UsageError for the controls that ask no model, or change the media.
     """
-    if control == "oracle":
-        raise UsageError("lmms-eval cannot ask the oracle", remedy="Leave --control oracle or --export-lmms out")
+    if control in ("oracle", "mute", "dark"):
+        raise UsageError(f"lmms-eval cannot ask under control {control!r}",
+                         remedy="Leave --control or --export-lmms out; blind and rotated can be written")
     from reelm.eval.lmms import export
 
     made = [export(task, root, settings, folder, max_tokens) for task, root in places]

@@ -17,7 +17,7 @@ import torch
 
 from reelm.data.prepared import content_digest
 from reelm.errors import MediaError, ReelmError, UsageError
-from reelm.eval.models import Respondent
+from reelm.eval.models import Oracle, Respondent
 from reelm.eval.store import Answers
 from reelm.eval.streams import LEFT, alone, has_both
 from reelm.tasks.base import Item, Scored, Task
@@ -110,7 +110,8 @@ def run(task: Task, root: Path, model: Respondent, store: Answers, settings: Set
     for place, item in enumerate(items):
         try:
             parts = task.ask(alone(item, settings.control) if settings.control in LEFT else item)
-            key, media = _key(mark, parts)
+            # The oracle looks at the item, so two that ask the same are two to it.
+            key, media = _key(f"{mark}:{item.id}" if isinstance(model, Oracle) else mark, parts)
         except (ReelmError, OSError) as error:
             rows[place] = Row(Scored(item, "", {}), error=str(error), stop="error")
         else:
