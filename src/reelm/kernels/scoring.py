@@ -109,15 +109,15 @@ def region(x: Tensor, scores: Tensor, ratio: float, *, as_released: bool = False
     """The part of every frame where its best cells are: x [T,h,w,C] cut to boxes [T,h',w',C], and the boxes [T,4].
 
     The box is around the middle of the int(h·w·ratio) cells with the highest scores [T,h,w]; a ratio of 1 keeps all.
-    `as_released` reads the cells as a grid of w rows and h columns, as Free Video-LLM does after pooling pairs of
-    neighbours in a row: a box is then a scrambled region.
+    `as_released` reads the cells as a grid with at most as many rows as columns, as Free Video-LLM does even after
+    pooling pairs of neighbours in a row: a box is then a scrambled region.
 
     Raises: as `box_side`.
     Source: Free Video-LLM 3.3; equal to its recorded aggregation, tests/kernels/test_scoring.py.
     """
     rows, columns = x.shape[1], x.shape[2]
     if as_released:
-        rows, columns = columns, rows
+        rows, columns = sorted((rows, columns))
     cells, size = x.reshape(len(x), rows, columns, -1), box_side((rows, columns), ratio)
     if ratio == 1:
         return x, torch.tensor((0, columns, 0, rows), device=x.device).expand(len(x), 4)
@@ -146,14 +146,17 @@ def shares(total: int, weights: list[int], most: int, *, as_released: bool = Fal
     while left:
         room = [i for i, share in enumerate(given) if share < most]
         mass = sum(weights[i] for i in room)
-        wanted = {i: left * weights[i] / mass if mass else left / len(room) for i in room}
-        added = {i: min(most - given[i], int(want)) for i, want in wanted.items()}
-        if not any(added.values()):
-            by_fraction = sorted(room, key=lambda i: (-wanted[i], i))
-            added = dict.fromkeys(by_fraction[:left], 1)
-        for i, more in added.items():
-            given[i] += more
-        left -= sum(added.values())
+        parts = {i: divmod(left * weights[i], mass) if mass else divmod(left, len(room)) for i in room}
+        full = [i for i in room if parts[i] > (most - given[i], 0)]
+        if full:  # what they cannot hold goes to the others, in a round of their own
+            left -= sum(most - given[i] for i in full)
+            given = [most if i in full else share for i, share in enumerate(given)]
+            continue
+        left -= sum(parts[i][0] for i in room)
+        by_fraction = sorted(room, key=lambda i: (-parts[i][1], i))
+        for i in room:
+            given[i] += parts[i][0] + (i in by_fraction[:left])
+        left = 0
     return given
 
 
@@ -174,6 +177,8 @@ def partition_budgets(early: Tensor, grid: Side, rho: float, alpha: float, *, as
     count, tiles = early.numel(), grid[0] * grid[1]
     total = int(count * (tiles + 1) * rho)
     whole = min(int(total * alpha), count)
+    if not as_released:  # what the tiles cannot hold stays with the picture
+        whole = max(whole, total - count * tiles)
     top = best(early.flatten(), int(count * (1 - alpha)))
     if as_released:
         tile = top // (count // tiles)
