@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,8 +14,11 @@ from parity_root import at_hand
 from reelm.errors import UsageError
 from reelm.kernels.attending import slot_tokens
 from reelm.kernels.merging import merge_alike
+from reelm.kernels.pooling import adaptive_pool
+from reelm.kernels.scenes import scene_ends, scene_frames
 from reelm.kernels.scoring import soft_choice
 from reelm.parts.bert import QueryBert, published
+from reelm.parts.bridge import MemoryBridge, from_videollamb
 
 
 def loaded(file, prefix, heads):
@@ -122,7 +127,36 @@ def vtg_llm(file):
     return found
 
 
-SYSTEMS = {"llama_vid/vlm_attention": (llama_vid, 5e-5), "vtg_llm/encode": (vtg_llm, 5e-5),
+def videollamb(file):
+    """Scenes cut by their summary tokens, pooled frames of each read one after another with the memory."""
+    meta = file.settings
+    bridge = MemoryBridge(meta["mm_hidden_size"], meta["hidden_size"], meta["heads"], depth=meta["depth"],
+                          hidden=meta["intermediate"], memories=meta["memory_tokens"])
+    bridge.load_state_dict(from_videollamb(file.weights), strict=True)
+    x = file["hidden_states"]
+    side = math.isqrt(x.shape[2] - 1)
+    ends = scene_ends(x[0, :, 0], cuts=meta["k"], as_released=True)
+    assert ends == file["boundaries"].tolist()
+    grids = x[:, :, 1:].unflatten(2, (side, side))
+
+    def pooled(frames):
+        return adaptive_pool(grids[:, frames], (len(frames), *meta["pooled"])).flatten(1, 3)
+
+    scenes = [pooled(frames) for frames in scene_frames(ends, meta["max_frames_per_segment"])]
+    found, kept = {}, []
+    for i, tokens in enumerate(bridge(scenes)):
+        memory = bridge.recall(kept) if kept else bridge.memory[None]
+        if kept:
+            found[f"{i}.memory_in"] = apart(memory, file[f"segment{i}.memory_in"])
+        kept.append(bridge.read(scenes[i], memory)[1])
+        found[f"{i}.memory_out"] = apart(kept[-1], file[f"segment{i}.memory_out"])
+        found[f"{i}.tokens"] = apart(tokens, file[f"segment{i}.tokens_out"])
+    found["last"] = apart(tokens, file["last"])
+    found["image"] = apart(next(bridge([pooled([0])])), file["image.out"])
+    return found
+
+
+SYSTEMS = {"videollamb/bridge": (videollamb, 5e-5), "llama_vid/vlm_attention": (llama_vid, 5e-5), "vtg_llm/encode": (vtg_llm, 5e-5),
            "video_llama/two_level_qformer": (video_llama, 5e-5), "b_vllm/vlm_attention": (b_vllm, 5e-4)}
 
 
