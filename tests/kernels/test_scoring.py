@@ -31,6 +31,7 @@ from reelm.kernels.scoring import (
     shares,
     soft_choice,
     spread,
+    stepped,
     stitched,
 )
 from reelm.kernels.tiling import thumbnail
@@ -160,6 +161,11 @@ def test_indices_are_those_of_ts_llava():
         assert spread(*map(int, name.split(":")), as_released=True).tolist() == y, name
 
 
+def test_steps_are_those_of_ig_vlm():
+    told = json.loads((parity_dir("ig_vlm") / "frames.json").read_text("utf-8"))["frames_picked"]
+    assert told and {name: stepped(*map(int, name.split(":"))).tolist() for name in told} == told
+
+
 def test_thumbnails_and_samples_together_equal_ts_llava(record_property):
     file, found = recorded("ts_llava", "aggregate"), {}
     frames = F.interpolate(file["frames16"], scale_factor=21, mode="nearest")
@@ -231,6 +237,7 @@ def test_the_best_stand_in_order_and_the_earlier_of_equals_wins():
     assert best(torch.tensor([0.5, 0.9, 0.5, 0.1, 0.5]), 3).tolist() == [0, 1, 2]
     assert best(torch.tensor([0.5, 0.9]), 5).tolist() == [0, 1]
     assert spread(7, 7).tolist() == list(range(7)) and spread(7, 0).tolist() == []
-    for refused in (lambda: best(torch.ones(2), -1), lambda: spread(3, 4), lambda: segment_starts(3, 4)):
+    for refused in (lambda: best(torch.ones(2), -1), lambda: spread(3, 4), lambda: stepped(3, 0),
+                    lambda: segment_starts(3, 4)):
         with pytest.raises(UsageError, match="cannot"):
             refused()

@@ -77,6 +77,18 @@ def segment_starts(count: int, picks: int) -> Tensor:
     return torch.arange(picks) * count // max(picks, 1)
 
 
+def stepped(count: int, picks: int) -> Tensor:
+    """Every int(count / picks)-th of `count` frames from the first on: int64 [picks]. The end may never be seen.
+
+    Raises: UsageError for more picks than frames, or none.
+    Source: IG-VLM (Kim et al. 2024); the same frames, tests/kernels/test_scoring.py.
+    """
+    if not 1 <= picks <= count:
+        raise UsageError(f"cannot pick {picks} of {count}", where="scoring",
+                         remedy="Ask for at least one and at most as many as there are")
+    return torch.arange(picks) * (count // picks)
+
+
 def box_side(grid: Side, ratio: float) -> Side:
     """Rows and columns of a box of `ratio` of a grid's area, in the grid's proportions; halves go to the even number.
 
