@@ -157,7 +157,8 @@ def videollamb(file):
 
 
 SYSTEMS = {"llama_vid/vlm_attention": (llama_vid, 5e-5), "vtg_llm/encode": (vtg_llm, 5e-5),
-           "videollamb/bridge": (videollamb, 5e-5), "video_llama/two_level_qformer": (video_llama, 5e-5), "b_vllm/vlm_attention": (b_vllm, 5e-4)}
+           "videollamb/bridge": (videollamb, 5e-5), "video_llama/two_level_qformer": (video_llama, 5e-5),
+           "b_vllm/vlm_attention": (b_vllm, 5e-4)}
 
 
 @torch.no_grad()
