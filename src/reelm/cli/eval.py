@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsons
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,15 +12,16 @@ import typer
 
 from reelm.cli import options, terminal
 from reelm.cli.progress import QUIET_S, spoken
-from reelm.errors import UsageError
+from reelm.errors import ReelmError, UsageError
 
 if TYPE_CHECKING:
     from reelm.eval.judge import Judge
     from reelm.eval.models import Respondent
-    from reelm.eval.runner import Progress, Settings
+    from reelm.eval.runner import Progress, Row, Settings
     from reelm.tasks.base import Task
 
 NIAH = "niah"
+OUT = Path("runs/eval")
 CONTROLS = ("none", "blind", "rotated", "oracle")
 HELP = """Measure a model on a benchmark: every figure with its 95 % interval, drawn by videos, and with chance.
 
@@ -27,7 +29,8 @@ reelm eval niah --clips DIR puts needles into your own videos and asks for them;
 set as published (several tasks: DIR/TASK each). Answers are kept: run again, only what is missing is asked, and a kill
 loses at most one --batch.
 
-reelm eval A.answers.jsonl scores saved answers again; with a second file the two runs are compared, item by item.
+reelm eval A.answers.jsonl scores saved answers again; with a second file the two runs are compared, item by item, with
+--out as a page to look at, with --data DIR beside the clips.
 """
 
 
@@ -39,7 +42,8 @@ def eval_(
     clips: Annotated[Path | None, typer.Option(metavar="DIR", help="Videos to hide needles in (niah).")] = None,
     each: Annotated[int, typer.Option(min=1, help="Questions for each of the nine sub-tasks (niah --clips).")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Which needles go where (niah --clips).")] = 0,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="For results, answers, made videos.")] = Path("runs/eval"),
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="For results, answers, reports, made videos; "
+                                             "runs/eval unless said.")] = None,
     store: Annotated[Path | None, typer.Option(metavar="FILE", help="Kept answers; answers.sqlite in --out.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first items.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Items asked at once.")] = 1,
@@ -57,13 +61,14 @@ def eval_(
 ) -> None:
     """Measure a model; see `HELP`."""
     if any(one.endswith(".jsonl") for one in what):
-        show(of_files([Path(one) for one in what], judge, out), json)
+        show(of_files([Path(one) for one in what], judge, out, data), json)
         return
     if len(what) > 1:
         raise UsageError(f"{len(what)} arguments", remedy=f"Join tasks by commas: {','.join(what)}")
     from reelm.eval.results import grader
     from reelm.eval.runner import Settings, check
 
+    out = out or OUT
     if control not in CONTROLS:
         raise UsageError(f"no control {control!r}", remedy=f"One of: {', '.join(CONTROLS)}")
     settings = Settings(limit, batch, "none" if control == "oracle" else control, part_of(share))
@@ -126,6 +131,7 @@ def loaded(name: str, device: str, asked: dict[str, Any]) -> Respondent:
 def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, out: Path, store: Path | None,
             judge: Judge | None) -> dict[str, Any]:
     """Runs one task, writes TASK.MODEL.json and its answers into `out`, and gives the result."""
+    from reelm.eval import report
     from reelm.eval.models import Oracle
     from reelm.eval.results import grader, result, write_answers
     from reelm.eval.runner import run
@@ -144,11 +150,24 @@ def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, o
     write_answers(out / f"{stem}.answers.jsonl", done, model, settings)
     (out / f"{stem}.json").write_text(jsons.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
     terminal.say(f"{out / stem}.json and {stem}.answers.jsonl")
+    if not share:
+        page(out / f"{stem}.html", lambda path: report.write(path, told, task, done.rows))
     if not (control or share) and type(task).submission is not Task.submission:
         (out / stem).mkdir(exist_ok=True)
         for path in task.submission([row.scored for row in done.rows], out / stem):
             terminal.say(f"{path}: for the benchmark's server")
     return told
+
+
+def page(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a report; figures and answers lie on the disk by then, so what stops a report is told and no more."""
+    try:
+        with terminal.busy("writing the report"):
+            write(path)
+    except (ReelmError, OSError) as error:
+        terminal.say(f"no report: {error}")
+    else:
+        terminal.say(f"{path}: to be opened in a browser")
 
 
 def judge_of(spec: str | None, out: Path) -> Judge | None:
@@ -176,15 +195,17 @@ class Line:
         terminal.say(f"{self._name}: {now.done} of {now.total} items, {now.kept} known before{left}")
 
 
-def of_files(paths: list[Path], judge: str | None, out: Path) -> list[dict[str, Any]]:
-    """Saved answers scored again; of two files, their comparison as well."""
+def of_files(paths: list[Path], judge: str | None, out: Path | None, data: Path | None) -> list[dict[str, Any]]:
+    """Saved answers scored again; of two files, their comparison as well. With `out` also a report of it, in which the
+    clips play where `data` says where they are: answers hold none."""
     from reelm.eval.results import compared, measured, read_answers
 
     if len(paths) > 2:
         raise UsageError(f"{len(paths)} files of answers", remedy="Give one to score, two to compare")
-    read = [read_answers(path, judge_of(judge, out)) for path in paths]
+    read = [read_answers(path, judge_of(judge, out or OUT)) for path in paths]
     told: list[dict[str, Any]] = [{"task": task.name, "model": {"name": head["model"]}, "headline": task.headline,
-                                   **measured(task, rows)} for head, task, rows in read]
+                                   "settings": head.get("settings", {}), **measured(task, rows)}
+                                  for head, task, rows in read]
     if len(read) == 2:
         (one, task, mine), (other, second, yours) = read
         if task.name != second.name:
@@ -192,7 +213,26 @@ def of_files(paths: list[Path], judge: str | None, out: Path) -> list[dict[str, 
                              remedy="Compare runs of one task")
         told.append({"task": task.name, "model": {"name": f"{one['model']} - {other['model']}"},
                      **compared(task, mine, yours)})
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        of_saved([path.name.removesuffix(".jsonl").removesuffix(".answers") for path in paths], told,
+                 [(head["model"], task, rows) for head, task, rows in read], out, data)
     return told
+
+
+def of_saved(stems: list[str], told: list[dict[str, Any]], read: list[tuple[str, Task, list[Row]]], out: Path,
+             data: Path | None) -> None:
+    """The report of one file of saved answers, or of two against each other."""
+    from reelm.eval import report
+
+    task = read[0][1]
+    runs = [(f"{model} ({stem})", rows if data is None else report.with_media(task, rows, data))
+            for stem, (model, _, rows) in zip(stems, read, strict=True)]
+    if len(runs) == 1:
+        page(out / f"{stems[0]}.again.html", lambda path: report.write(path, told[0], task, runs[0][1]))
+    else:
+        page(out / f"{stems[0]}.against.{stems[1]}.html",
+             lambda path: report.write_comparison(path, told[-1], task, runs))
 
 
 def show(results: list[dict[str, Any]], json: bool) -> None:
