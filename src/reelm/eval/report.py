@@ -1,4 +1,4 @@
-"""A run, or two runs compared, as one HTML page that needs nothing else: figures, confusions, seconds, items with clips.
+"""A run, or two runs compared, as one HTML page that needs nothing else: figures, confusions, items with their clips.
 
 Everything that a model, a file or a user wrote is escaped; no page is larger than its limit.
 """
