@@ -131,10 +131,12 @@ def test_the_failures_shown_are_spread_over_categories_and_videos(tmp_path):
 def test_two_runs_are_shown_by_what_only_one_gets_right(clips, tmp_path):
     mine = [row(0, clips / "0.mp4", 0, "A"), row(1, None, 0, "A"), row(2, None, 0, "B"), row(3, None, 0, "C")]
     yours = [row(0, clips / "0.mp4", 0, "B"), row(1, None, 0, "A"), row(2, None, 0, "A"), row(3, None, 0, "B")]
-    shown = Page(write_comparison(tmp_path / "a.html", compared(TASK, mine, yours), TASK, (("m", mine), ("y", yours))))
+    told = compared(TASK, mine, yours) | {"first": measured(TASK, mine) | {"settings": {"control": "blind"}}}
+    shown = Page(write_comparison(tmp_path / "a.html", told, TASK, (("m", mine), ("y", yours))))
     states = [attrs["data-state"] for attrs in shown.all("div") if "data-state" in attrs]
     assert sorted(states) == ["both", "neither", "one", "other"] and sorted(states[:2]) == ["one", "other"]
     assert "said by m" in shown.words and "said by y" in shown.words and len(shown.all("video")) == 1
+    assert "The first: m" in shown.words and "first.settings.control" in shown.words
     assert "First: m. Second: y." in shown.words and "1 only the first is right" in shown.words
 
 

@@ -202,6 +202,8 @@ def of_files(paths: list[Path], judge: str | None, out: Path | None, data: Path 
 
     if len(paths) > 2:
         raise UsageError(f"{len(paths)} files of answers", remedy="Give one to score, two to compare")
+    if data is not None and out is None:
+        raise UsageError("--data of saved answers is for their page alone", remedy="Give --out DIR too")
     read = [read_answers(path, judge_of(judge, out or OUT)) for path in paths]
     told: list[dict[str, Any]] = [{"task": task.name, "model": {"name": head["model"]}, "headline": task.headline,
                                    "settings": head.get("settings", {}), **measured(task, rows)}
@@ -232,7 +234,7 @@ def of_saved(stems: list[str], told: list[dict[str, Any]], read: list[tuple[str,
         page(out / f"{stems[0]}.again.html", lambda path: report.write(path, told[0], task, runs[0][1]))
     else:
         page(out / f"{stems[0]}.against.{stems[1]}.html",
-             lambda path: report.write_comparison(path, told[-1], task, runs))
+             lambda path: report.write_comparison(path, told[2] | {"first": told[0], "second": told[1]}, task, runs))
 
 
 def show(results: list[dict[str, Any]], json: bool) -> None:

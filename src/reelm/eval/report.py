@@ -36,6 +36,7 @@ STATES = {"wrong": "wrong", "failed": "failed", "partly": "partly right", "one":
           "other": "only the second is right (or better)", "neither": "neither is right", "right": "right",
           "both": "both are right", "unscored": "without a score"}
 _TO_LEARN_FROM = ("wrong", "failed", "partly", "one", "other")
+_DIFFER = "readers differ"
 _PAGE = Path(__file__).parent / "page"
 
 
@@ -88,13 +89,17 @@ def write(path: Path, told: Mapping[str, Any], task: Task, rows: Sequence[Row], 
 
 def write_comparison(path: Path, told: Mapping[str, Any], task: Task, runs: Sequence[tuple[str, Sequence[Row]]],
                      limit_bytes: int = LIMIT_BYTES) -> Path:
-    """The page of two runs, each with its name; `told` is what `compared` says. Raises: as `write`."""
+    """The page of two runs, each with its name; `told` is what `compared` says, and under "first" and "second" what
+    `write` takes of each run, where they are to be drawn too. Raises: as `write`."""
     (one, mine), (other, yours) = runs
     theirs = {row.scored.item.id: row for row in yours}
     entries = [_entry(task, [(one, row), (other, theirs[row.scored.item.id])]) for row in mine
                if row.scored.item.id in theirs]
+    charts = [chart for place, name in ((0, "first"), (1, "second")) if name in told
+              for chart in tables.charts(f"The {name}: {runs[place][0]}", told[name]["scores"])]
     facts = {"title": f"{task.name}: {one} against {other}", "headline": told["differences"].get(task.headline),
-             "name": task.headline, "charts": tables.differences("The first minus the second", told["differences"]),
+             "name": task.headline,
+             "charts": tables.differences("The first minus the second", told["differences"]) + charts,
              "confusions": [], "readers": None, "phases": [], "remarks": ([], 0), "told": told, "rows": len(entries),
              "kept": 0, "against": (one, other)}
     return _written(path, facts, _chosen(task, entries), entries, limit_bytes)
@@ -116,7 +121,7 @@ def _entry(task: Task, answered: Sequence[tuple[str, Row]]) -> Entry:
                     for who, row in answered)
     item = replies[0].row.scored.item
     tags = [_clean(f"{name}: {item.facts[name]}") for name in (*task.splits, TURNED) if name in item.facts]
-    differ = [] if not any(tables.readers_differ(task, reply.row.scored) for reply in replies) else ["readers differ"]
+    differ = [] if not any(tables.readers_differ(task, reply.row.scored) for reply in replies) else [_DIFFER]
     state = replies[0].state if len(replies) == 1 else _against(task, *replies)
     return Entry(item, replies, state, (*tags, *differ))
 
@@ -141,10 +146,14 @@ def _against(task: Task, one: Reply, other: Reply) -> str:
 
 def _chosen(task: Task, entries: Sequence[Entry]) -> list[Entry]:
     """The items that a page may have room for: what can be learnt from first, spread over the categories."""
-    learn = [entry for entry in entries if entry.state in _TO_LEARN_FROM]
-    others = sorted((entry for entry in entries if entry.state not in _TO_LEARN_FROM),
+    learn = [entry for entry in entries if _teaches(entry)]
+    others = sorted((entry for entry in entries if not _teaches(entry)),
                     key=lambda entry: list(STATES).index(entry.state))
     return list(_spread(learn))[:MOST_TO_LEARN_FROM] + list(_spread(others))[:MOST_OTHERS]
+
+
+def _teaches(entry: Entry) -> bool:
+    return entry.state in _TO_LEARN_FROM or _DIFFER in entry.tags
 
 
 def _spread(entries: Sequence[Entry]) -> Iterator[Entry]:
@@ -258,7 +267,7 @@ def _flat(told: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
     """Nested settings as names with dots and their values; figures, which stand elsewhere, are left out."""
     found: list[tuple[str, str]] = []
     for name, value in told.items():
-        if not before and name in ("scores", "splits", "failed", "differences"):
+        if name in ("scores", "splits", "failed", "differences"):
             continue
         if isinstance(value, Mapping):
             found += _flat(value, f"{before}{name}.")
