@@ -1,16 +1,18 @@
-"""`reelm eval TASK[,TASK]`: figures with intervals; `reelm eval A.jsonl [B.jsonl]`: scored again, compared."""
+"""`reelm eval TASK[,TASK]`: figures with intervals; `reelm eval A.jsonl [B.jsonl ...]`: scored again, compared."""
 
 from __future__ import annotations
 
 import json as jsons
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reelm.cli import options, terminal
+from reelm.cli import ask, options, terminal
 from reelm.cli.progress import QUIET_S, spoken
 from reelm.errors import ReelmError, UsageError
 
@@ -29,14 +31,14 @@ reelm eval niah --clips DIR puts needles into your own videos and asks for them;
 set as published (several tasks: DIR/TASK each). Answers are kept: run again, only what is missing is asked, and a kill
 loses at most one --batch.
 
-reelm eval A.answers.jsonl scores saved answers again; with a second file the two runs are compared, item by item, with
+reelm eval A.answers.jsonl scores saved answers again; with more files every two runs are compared, item by item, with
 --out as a page to look at, with --data DIR beside the clips.
 """
 
 
 def eval_(
-    what: Annotated[list[str], typer.Argument(metavar="TASK[,TASK] | ANSWERS.jsonl [ANSWERS.jsonl]",
-                                              help="Tasks, or one or two files of answers.")],
+    what: Annotated[list[str], typer.Argument(metavar="TASK[,TASK] | ANSWERS.jsonl...",
+                                              help="Tasks, or files of answers.")],
     model: options.Model = "reelm-tiny",
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data set, as published.")] = None,
     clips: Annotated[Path | None, typer.Option(metavar="DIR", help="Videos to hide needles in (niah).")] = None,
@@ -55,14 +57,14 @@ def eval_(
                                               "for an endpoint is read from the environment.")] = None,
     check_data: Annotated[bool, typer.Option("--check-data", help="Only say what is missing.")] = False,
     frames: options.Frames = None,
+    fps: options.Fps = None,
     max_tokens: options.MaxTokens = 64,
     device: options.Device = "auto",
     json: Annotated[bool, typer.Option("--json", help="A list of result objects on stdout.")] = False,
 ) -> None:
     """Measure a model; see `HELP`."""
     if any(one.endswith(".jsonl") for one in what):
-        show(of_files([Path(one) for one in what], judge, out, data), json)
-        return
+        return show(of_files([Path(one) for one in what], judge, out, data), json)
     if len(what) > 1:
         raise UsageError(f"{len(what)} arguments", remedy=f"Join tasks by commas: {','.join(what)}")
     from reelm.eval.results import grader
@@ -81,7 +83,8 @@ def eval_(
     by = judge_of(judge, out)
     for task, _ in places:
         grader(task, by)  # says which task lacks a judge before a model is loaded
-    lm = None if control == "oracle" else loaded(model, device, {"max_tokens": max_tokens, "frames": frames})
+    asked = {"max_tokens": max_tokens, "frames": frames, "fps": fps}
+    lm = None if control == "oracle" else loaded(model, device, asked)
     show([measure(task, root, lm, settings, out, store, by) for task, root in places], json)
 
 
@@ -119,10 +122,11 @@ def roots(names: list[str], data: Path | None, clips: Path | None, out: Path, ea
 
 
 def loaded(name: str, device: str, asked: dict[str, Any]) -> Respondent:
-    """The model as the runner asks it."""
+    """The model as the runner asks it. Raises: UsageError for both frames and fps."""
     import reelm
     from reelm.eval.models import Local
 
+    ask.check(asked["fps"], asked["frames"], None)
     with terminal.busy(f"loading {name}"):
         lm = reelm.load(name, device=device)
     return Local(lm, **{key: value for key, value in asked.items() if value is not None})
@@ -146,7 +150,9 @@ def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, o
     told = result(done, root, model, settings) | ({"judge": judge.report()} if grade and judge else {})
     control = "" if settings.control == "none" else f".{settings.control}"
     share = "" if settings.share == (0, 1) else f".{settings.share[0] + 1}of{settings.share[1]}"
-    stem = f"{task.name}.{Path(model.name).name.replace(':', '_')}{control}{share}"
+    how = getattr(model, "options", {})
+    looked = "".join(f".{name}{how[name]:g}" for name in ("fps", "frames") if name in how)
+    stem = f"{task.name}.{Path(model.name).name.replace(':', '_')}{looked}{control}{share}"
     write_answers(out / f"{stem}.answers.jsonl", done, model, settings)
     (out / f"{stem}.json").write_text(jsons.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
     terminal.say(f"{out / stem}.json and {stem}.answers.jsonl")
@@ -196,25 +202,15 @@ class Line:
 
 
 def of_files(paths: list[Path], judge: str | None, out: Path | None, data: Path | None) -> list[dict[str, Any]]:
-    """Saved answers scored again; of two files, their comparison as well. With `out` also a report of it, in which the
-    clips play where `data` says where they are: answers hold none."""
-    from reelm.eval.results import compared, measured, read_answers
+    """Saved answers scored again; of several files, every pair compared as well. With `out` also a page of it, in which
+    the clips play where `data` says where they are: answers hold none."""
+    from reelm.eval.arms import side_by_side
+    from reelm.eval.results import read_answers
 
-    if len(paths) > 2:
-        raise UsageError(f"{len(paths)} files of answers", remedy="Give one to score, two to compare")
     if data is not None and out is None:
         raise UsageError("--data of saved answers is for their page alone", remedy="Give --out DIR too")
     read = [read_answers(path, judge_of(judge, out or OUT)) for path in paths]
-    told: list[dict[str, Any]] = [{"task": task.name, "model": {"name": head["model"]}, "headline": task.headline,
-                                   "settings": head.get("settings", {}), **measured(task, rows)}
-                                  for head, task, rows in read]
-    if len(read) == 2:
-        (one, task, mine), (other, second, yours) = read
-        if task.name != second.name:
-            raise UsageError(f"{paths[0]} is of task {task.name}, {paths[1]} of {second.name}",
-                             remedy="Compare runs of one task")
-        told.append({"task": task.name, "model": {"name": f"{one['model']} - {other['model']}"},
-                     **compared(task, mine, yours)})
+    told = side_by_side(paths, read)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         of_saved([path.name.removesuffix(".jsonl").removesuffix(".answers") for path in paths], told,
@@ -224,7 +220,7 @@ def of_files(paths: list[Path], judge: str | None, out: Path | None, data: Path 
 
 def of_saved(stems: list[str], told: list[dict[str, Any]], read: list[tuple[str, Task, list[Row]]], out: Path,
              data: Path | None) -> None:
-    """The report of one file of saved answers, or of two against each other."""
+    """The page of one file of saved answers, or of every pair of several: `told` has the pairs after the files."""
     from reelm.eval import report
 
     task = read[0][1]
@@ -232,9 +228,10 @@ def of_saved(stems: list[str], told: list[dict[str, Any]], read: list[tuple[str,
             for stem, (model, _, rows) in zip(stems, read, strict=True)]
     if len(runs) == 1:
         page(out / f"{stems[0]}.again.html", lambda path: report.write(path, told[0], task, runs[0][1]))
-    else:
-        page(out / f"{stems[0]}.against.{stems[1]}.html",
-             lambda path: report.write_comparison(path, told[2] | {"first": told[0], "second": told[1]}, task, runs))
+    for (one, other), pair in zip(combinations(range(len(runs)), 2), told[len(runs):], strict=True):
+        both = pair | {"first": told[one], "second": told[other]}
+        page(out / f"{stems[one]}.against.{stems[other]}.html",
+             partial(report.write_comparison, told=both, task=task, runs=(runs[one], runs[other])))
 
 
 def show(results: list[dict[str, Any]], json: bool) -> None:
