@@ -64,7 +64,8 @@ def eval_(
 ) -> None:
     """Measure a model; see `HELP`."""
     if any(one.endswith(".jsonl") for one in what):
-        return show(of_files([Path(one) for one in what], judge, out, data), json)
+        show(of_files([Path(one) for one in what], judge, out, data), json)
+        return
     if len(what) > 1:
         raise UsageError(f"{len(what)} arguments", remedy=f"Join tasks by commas: {','.join(what)}")
     from reelm.eval.results import grader
@@ -77,8 +78,7 @@ def eval_(
     places = roots(what[0].split(","), data, clips, out, each, seed)
     counts = {task.name: check(task, root, settings) for task, root in places}
     if check_data:
-        for name, count in counts.items():
-            terminal.out.print(f"{name}: {count} items, all media are there")
+        terminal.out.print("\n".join(f"{name}: {count} items, all media are there" for name, count in counts.items()))
         return
     by = judge_of(judge, out)
     for task, _ in places:

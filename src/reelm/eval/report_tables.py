@@ -12,8 +12,8 @@ from typing import Any
 from reelm.eval.runner import Row
 from reelm.tasks.base import Scored, Task
 from reelm.tasks.choice import ChoiceTask
+from reelm.tasks.exact import same
 from reelm.tasks.letters import LETTERS, careful
-from reelm.tasks.sound import same
 
 #: The best that a figure can be, where that is not 1; None: a number of items, which is not drawn.
 _TOP: dict[str, float | None] = {"score": 5.0, "incomplete": None}
