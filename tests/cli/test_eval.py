@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -93,6 +94,29 @@ def test_saved_answers_are_scored_again_and_two_are_compared(root, tmp_path):
     assert "oracle - random" in table.stdout and table.returncode == 0
 
 
+def test_a_page_lies_beside_the_results_and_what_stops_it_costs_neither_figures_nor_answers(root, tmp_path):
+    args = ["eval", "niah", "--data", str(root), "--control", "oracle", "--out", str(tmp_path)]
+    done = reelm(*args)
+    assert done.returncode == 0 and f"{tmp_path / 'niah.oracle.html'}: to be opened in a browser" in done.stderr
+    page = (tmp_path / "niah.oracle.html").read_text("utf-8")
+    assert page.count('src="data:video/mp4;base64,') == 6 and "24 items about 1 videos; 24 right" in page
+    for lost in ("niah.oracle.json", "niah.oracle.answers.jsonl", "niah.oracle.html"):
+        (tmp_path / lost).unlink()
+    (tmp_path / "niah.oracle.html").mkdir()  # no file can be written there
+    barred = reelm(*args)
+    assert barred.returncode == 0 and "no report: " in barred.stderr and "circular" in barred.stdout
+    (tmp_path / "niah.oracle.json").unlink()
+    with patch("reelm.eval.report.small", side_effect=KeyboardInterrupt):
+        stopped = reelm(*args)
+    assert stopped.returncode == 130 and json.loads((tmp_path / "niah.oracle.json").read_text("utf-8"))["items"] == 24
+    assert len((tmp_path / "niah.oracle.answers.jsonl").read_text("utf-8").splitlines()) == 25
+    answers, media = str(tmp_path / "niah.oracle.answers.jsonl"), tmp_path / "again"
+    both = reelm("eval", answers, answers, "--out", str(media), "--data", str(root))
+    assert both.returncode == 0, both.stderr
+    against = (media / "niah.oracle.against.niah.oracle.html").read_text("utf-8")
+    assert "24 both are right" in against and against.count('src="data:video/mp4;base64,') == 6
+
+
 def test_turning_the_options_shows_a_model_that_loves_a_letter_and_a_server_gets_its_file(tmp_path):
     (tmp_path / "data").mkdir()
     egoschema.make(tmp_path / "data")
@@ -160,6 +184,7 @@ def test_what_is_missing_is_told_with_its_own_exit_code(root, tmp_path):
     (["niah", "niah", "--data", "."], "niah,niah"),
     (["niah", "--data", ".", "--control", "deaf"], "no control 'deaf'"),
     (["niah", "--data", ".", "--share", "3/2"], "--share"), (["nowhere.jsonl"], "cannot be read"),
+    (["a.jsonl", "--data", "."], "for their page alone"),
 ])
 def test_calls_that_cannot_work_are_usage_errors(args, word, tmp_path):
     done = reelm("eval", *args, cwd=tmp_path)

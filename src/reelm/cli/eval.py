@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json as jsons
 import time
-from itertools import zip_longest
+from collections.abc import Callable
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,14 +15,15 @@ import typer
 from reelm.cli import ask, options, terminal
 from reelm.cli.exports import to_lmms
 from reelm.cli.progress import QUIET_S, spoken
-from reelm.errors import UsageError
+from reelm.errors import ReelmError, UsageError
 
 if TYPE_CHECKING:
     from reelm.eval.models import Respondent
     from reelm.eval.panel import Panel
-    from reelm.eval.runner import Progress, Settings
+    from reelm.eval.runner import Progress, Row, Settings
     from reelm.tasks.base import Task, Wish
 
+OUT = Path("runs/eval")
 CONTROLS = ("none", "blind", "rotated", "mute", "dark", "oracle")
 Control = Annotated[str, typer.Option(metavar="|".join(CONTROLS), help="blind: without the media; mute: without the "
                                       "sound; dark: without the pictures; rotated: every option in every place; "
@@ -40,7 +43,8 @@ niah --clips DIR puts needles into your own videos and asks for them. reelm eval
 published (several tasks: DIR/TASK each). Answers are kept: run again, only what is missing is asked, and a kill
 loses at most one --batch.
 
-reelm eval A.answers.jsonl scores saved answers again; with more files every two runs are compared, item by item.
+reelm eval A.answers.jsonl scores saved answers again; with more files every two runs are compared, item by item, with
+--out as a page to look at, with --data DIR beside the clips.
 """
 
 
@@ -54,7 +58,8 @@ def eval_(
                                                  "--clips).")] = None,
     each: Annotated[int | None, typer.Option(min=1, help="How much of every kind to make, without --data.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="What to make, without --data; 0 unless given.")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="For results, answers, made videos.")] = Path("runs/eval"),
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="For results, answers, reports, made videos; "
+                                             "runs/eval unless said.")] = None,
     store: Annotated[Path | None, typer.Option(metavar="FILE", help="Kept answers; answers.sqlite in --out.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first items.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Items asked at once.")] = 1,
@@ -72,13 +77,14 @@ def eval_(
 ) -> None:
     """Measure a model; see `HELP`."""
     if any(one.endswith(".jsonl") for one in what):
-        show(of_files([Path(one) for one in what], panel_of(judge, judge_mode, out)), json)
+        show(of_files([Path(one) for one in what], panel_of(judge, judge_mode, out or OUT), out, data), json)
         return
     if len(what) > 1:
         raise UsageError(f"{len(what)} arguments", remedy=f"Join tasks by commas: {','.join(what)}")
     from reelm.eval.results import grader
     from reelm.eval.runner import Settings, check
 
+    out = out or OUT
     if control not in CONTROLS:
         raise UsageError(f"no control {control!r}", remedy=f"One of: {', '.join(CONTROLS)}")
     settings = Settings(limit, batch, "none" if control == "oracle" else control, part_of(share))
@@ -164,6 +170,7 @@ def loaded(name: str, device: str, asked: dict[str, Any]) -> Respondent:
 def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, out: Path, store: Path | None,
             judges: Panel | None) -> dict[str, Any]:
     """Runs one task, writes TASK.MODEL.json and its answers into `out`, and gives the result."""
+    from reelm.eval import report
     from reelm.eval.models import Oracle
     from reelm.eval.results import grader, result, write_answers
     from reelm.eval.runner import run
@@ -186,11 +193,24 @@ def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, o
     write_answers(out / f"{stem}.answers.jsonl", done, model, settings)
     (out / f"{stem}.json").write_text(jsons.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
     terminal.say(f"{out / stem}.json and {stem}.answers.jsonl")
+    if not share:
+        page(out / f"{stem}.html", lambda path: report.write(path, told, task, done.rows))
     if not (control or share) and type(task).submission is not Task.submission:
         (out / stem).mkdir(exist_ok=True)
         for path in task.submission([row.scored for row in done.rows], out / stem):
             terminal.say(f"{path}: for the benchmark's server")
     return told
+
+
+def page(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a report; figures and answers lie on the disk by then, so what stops a report is told and no more."""
+    try:
+        with terminal.busy("writing the report"):
+            write(path)
+    except (ReelmError, OSError) as error:
+        terminal.say(f"no report: {error}")
+    else:
+        terminal.say(f"{path}: to be opened in a browser")
 
 
 def panel_of(specs: list[str] | None, mode: str, out: Path) -> Panel | None:
@@ -224,17 +244,42 @@ class Line:
         terminal.say(f"{self._name}: {done} of {total} {what}{left}")
 
 
-def of_files(paths: list[Path], judges: Panel | None) -> list[dict[str, Any]]:
-    """Saved answers scored again; of several files, every pair compared as well."""
+def of_files(paths: list[Path], judges: Panel | None, out: Path | None, data: Path | None) -> list[dict[str, Any]]:
+    """Saved answers scored again; of several files, every pair compared as well. With `out` also a page of it, in which
+    the clips play where `data` says where they are: answers hold none."""
     from reelm.eval.arms import side_by_side
     from reelm.eval.results import read_answers
 
+    if data is not None and out is None:
+        raise UsageError("--data of saved answers is for their page alone", remedy="Give --out DIR too")
     read, reports = [], []
     for path in paths:
         read.append(read_answers(path, judges))
-        reports.append(judges.report(read[-1][1]) if judges else {})
+        reports.append(judges.report(read[-1][1]) if judges else {})  # of this file; the next one counts anew
     told = side_by_side(paths, read)
-    return [one | report for one, report in zip_longest(told, reports, fillvalue={})]
+    for one, more in zip(told, reports, strict=False):  # the pairs come after the files
+        one.update(more)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        of_saved([path.name.removesuffix(".jsonl").removesuffix(".answers") for path in paths], told,
+                 [(head["model"], task, rows) for head, task, rows in read], out, data)
+    return told
+
+
+def of_saved(stems: list[str], told: list[dict[str, Any]], read: list[tuple[str, Task, list[Row]]], out: Path,
+             data: Path | None) -> None:
+    """The page of one file of saved answers, or of every pair of several: `told` has the pairs after the files."""
+    from reelm.eval import report
+
+    task = read[0][1]
+    runs = [(f"{model} ({stem})", rows if data is None else report.with_media(task, rows, data))
+            for stem, (model, _, rows) in zip(stems, read, strict=True)]
+    if len(runs) == 1:
+        page(out / f"{stems[0]}.again.html", lambda path: report.write(path, told[0], task, runs[0][1]))
+    for (one, other), pair in zip(combinations(range(len(runs)), 2), told[len(runs):], strict=True):
+        both = pair | {"first": told[one], "second": told[other]}
+        page(out / f"{stems[one]}.against.{stems[other]}.html",
+             partial(report.write_comparison, told=both, task=task, runs=(runs[one], runs[other])))
 
 
 def show(results: list[dict[str, Any]], json: bool) -> None:

@@ -49,7 +49,7 @@ class Reelm(lmms):
             raise UsageError(f"batch_size {batch_size!r}, max_batch_size {max_batch_size!r}", where="lmms-eval",
                              remedy="Give --batch_size a number; it is not searched for")
         self._model = reelm.load(str(pretrained), device=device or "auto")
-        self._look = {"frames": frames, "fps": fps, "audio": audio}
+        self._look: dict[str, Any] = {"frames": frames, "fps": fps, "audio": audio}
         self._told: set[str] = set()
 
     @property
