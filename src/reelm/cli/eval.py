@@ -295,8 +295,8 @@ def show(results: list[dict[str, Any]], json: bool) -> None:
             rows.append([told["task"], told["model"]["name"], name, f"{figure['value']:.3f}", ends, chance,
                          str(figure.get("n", "" if "scores" in told else told["items"]))])
         for name, found in told.get("agreement", {}).items():
-            value, *ends = ("" if found[key] is None else f"{found[key]:.3f}" for key in ("kappa", "low", "high"))
-            rows.append([told["task"], "two judges", f"kappa of {name}", value, " to ".join(filter(None, ends)), "",
+            value, *between = ("" if found[key] is None else f"{found[key]:.3f}" for key in ("kappa", "low", "high"))
+            rows.append([told["task"], "two judges", f"kappa of {name}", value, " to ".join(filter(None, between)), "",
                          str(found["items"])])
         for failed in told.get("failed", ()):
             terminal.say(f"failed: {failed['id']}: {failed['error']}")
