@@ -90,8 +90,8 @@ def describe(lm: VideoLM, frames: int | None) -> dict[str, Any]:
                      "dtype": "/".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in weights}))})
     tokens = {}
     if lm.sees:
-        t, h, w = lm.processor.vision_grid(frames or (config.vision or {}).get("frames") or 8)
-        tokens[frames or (config.vision or {}).get("frames") or 8] = t * h * w
+        count = frames or (config.vision or {}).get("frames") or 8
+        tokens[count] = lm.processor.vision_count(count)
     return {"name": lm.name, "parts": rows, "tokens": tokens, "hears": lm.hears, "config": config.to_dict()}
 
 

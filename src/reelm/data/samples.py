@@ -189,7 +189,7 @@ class Samples(Dataset[dict[str, Any] | Bad]):
 
     def _cells_of(self, made: Mapping[str, Any]) -> Cells:
         frames, rows = (sum(map(int, made.get(name, ()))) for name in ("video_frames", "audio_frames"))
-        return Cells(prod(self.processor.vision_grid(frames)) if frames else 0,
+        return Cells(self.processor.vision_count(frames) if frames else 0,
                      prod(self.processor.audio_grid(rows)) if rows else 0)
 
     def _refused(self, at: int, error: ReelmError) -> Bad:

@@ -14,7 +14,7 @@ from torch import Tensor
 from reelm.errors import ReelmError, UsageError
 from reelm.media.thumbnail import Thumbnails
 from reelm.model import memory
-from reelm.model.asking import AnswerStream, Ask, Listener, Options, Prepared, TooLong, conversation
+from reelm.model.asking import AnswerStream, Ask, Listener, Options, Prepared, TooLong, asked, conversation
 from reelm.model.engine import CANCELLED, Engine, Request
 from reelm.model.modeling import ReelmModel
 from reelm.model.perceive import joined, perceive
@@ -23,7 +23,7 @@ from reelm.model.processing import Plan, ReelmProcessor, Sketch
 from reelm.model.sensing import Choice, Clock, Look, Medium, Seen, Senses
 from reelm.model.speech import Same, Spoken, Words, asks_for_words, listen
 from reelm.model.taps import Taps
-from reelm.types import AUDIO, VISION, Answer, Audio, AudioVideo, Clip, Frames, Message, Part, Tokens
+from reelm.types import AUDIO, VISION, Answer, Audio, AudioVideo, Clip, Message, Part, Tokens
 
 
 class VideoLM(Taps):
@@ -130,20 +130,20 @@ class VideoLM(Taps):
 
     # --- looking without asking --------------------------------------------------------------------------------
 
-    def plan(self, *parts: Part | Message, frames: int | None = None, fps: float | None = None, audio: bool = True
-             ) -> dict[str, Any]:
+    def plan(self, *parts: Part | Message, frames: int | None = None, fps: float | None = None, audio: bool = True,
+             tokens: int | None = None) -> dict[str, Any]:
         """Token counts of a prompt before anything is decoded: {"text", "vision", "audio", "total", "exact", "media"}.
 
         Raises: BudgetError, with the smallest change that fits, when the prompt and an answer of usual length need more
-        memory than is free (or than `memory_bytes`).
+        memory than is free (or than `memory_bytes`), or the media more than `tokens`.
 
         Files are opened to read their index only. Text and vision are exact. Sound in a file is counted by the length
         of the clip; "exact" is False when its track may be shorter and the model's count depends on its length.
         """
-        choice = Choice(frames, fps, audio)
+        choice = Choice(frames, fps, audio, tokens)
         with ExitStack() as stack:
             turns = conversation(parts)
-            looks = [self._senses.look(part, choice, stack) for part in _media(turns)]
+            looks = self._senses.looks(_media(turns), choice, stack, asked(turns))
             plan = self._laid_out(turns, looks)
             self._affordable(plan, looks, Ask().max_tokens)
             media = [{"vision": cell.vision, "audio": cell.audio, "frames": look.sketch.frames,
@@ -152,13 +152,15 @@ class VideoLM(Taps):
         exact = all(self._senses.counts_exactly(look) for look in looks)
         return {**plan.counts, "total": len(plan.laid.ids), "exact": exact, "media": media}
 
-    def encode(self, medium: Medium, *, frames: int | None = None, fps: float | None = None, audio: bool = True
-               ) -> Tokens:
+    def encode(self, medium: Medium, *, frames: int | None = None, fps: float | None = None, audio: bool = True,
+               tokens: int | None = None, question: str = "") -> Tokens:
         """The vectors that stand for one medium in the prompt, with their columns: what the language model reads.
+
+        `question` matters to parts that look at it.
 
         Shapes: x [N,D], vision tokens before audio tokens. Units: `at_s` in seconds from the file's start.
         """
-        seen, _ = self._see(conversation([medium]), Choice(frames, fps, audio), Clock())
+        seen, _ = self._see(conversation([medium, question] if question else [medium]), Choice(frames, fps, audio, tokens), Clock())
         return joined(seen[0].vision, seen[0].audio)
 
     # --- inside ------------------------------------------------------------------------------------------------
@@ -237,22 +239,32 @@ class VideoLM(Taps):
              ) -> tuple[list[Seen], Plan]:
         """Every medium of the prompt taken in, from the shelf where it stands there, and the prompt laid out."""
         with ExitStack() as stack:
-            found: list[Look | Seen] = []
-            for medium in _media(turns):
-                with clock("open"):
-                    kept = self._shelf.get(self._senses.key(medium, choice))
-                    found.append(kept if isinstance(kept, Seen) else self._senses.look(medium, choice, stack))
+            with clock("open"):
+                found = self._found(turns, choice, stack)
             plan = self._laid_out(turns, found)
             self._fits(plan, max_tokens)
             self._affordable(plan, found, max_tokens)
             seen: dict[Hashable, Seen] = {}
             for one in found:
                 if one.key not in seen:
-                    seen[one.key] = one if isinstance(one, Seen) else self._take_in(one, clock)
+                    seen[one.key] = one if isinstance(one, Seen) else self._take_in(one, clock, asked(turns))
         ordered = [seen[one.key] for one in found]
         plan = self._laid_out(turns, ordered)
         self._fits(plan, max_tokens)
         return ordered, plan
+
+    def _found(self, turns: list[Message], choice: Choice, stack: ExitStack) -> list[Look | Seen]:
+        """Every medium of the prompt: from the shelf where it stands there, else opened."""
+        parts, question = _media(turns), asked(turns)
+        keys = self._senses.keys(parts, choice, question)
+        kept = [one if isinstance(one := self._shelf.get(key), Seen) else None for key in keys]
+        missing = [index for index, one in enumerate(kept) if one is None]
+        if choice.tokens is not None and missing:
+            missing = list(range(len(parts)))  # how a budget is shared is known when all are open
+        looks = iter(self._senses.looks([parts[i] for i in missing], choice, stack, question,
+                                        [keys[i] for i in missing]))
+        opened = {index: next(looks) for index in missing}
+        return [one or opened[index] for index, one in enumerate(kept)]
 
     def _laid_out(self, turns: list[Message], media: Sequence[Look | Seen]) -> Plan:
         sketches = iter(media)
@@ -268,17 +280,15 @@ class VideoLM(Taps):
                           f"{need} positions, the model has {room}",
                           remedy="Use fewer frames, a shorter clip or fewer max_tokens")
 
-    def _take_in(self, look: Look, clock: Clock) -> Seen:
+    def _take_in(self, look: Look, clock: Clock, question: str) -> Seen:
         with clock("decode"):
             medium, notes = self._senses.take_in(look)
         with clock("encode"), torch.inference_mode():
-            vision, audio = perceive(self.model, self.processor, medium)
+            vision, audio = perceive(self.model, self.processor, medium, look.sketch.keep, question)
             self._settle()
-        frames = medium.frames if isinstance(medium, AudioVideo) else medium
         sound = medium.audio if isinstance(medium, AudioVideo) else medium
-        sketch = Sketch(look.sketch.frames, sound.duration_s if isinstance(sound, Audio) else None)
-        frames_at_s = tuple(frames.at_s.tolist()) if isinstance(frames, Frames) and not frames.still else ()
-        seen = Seen(look.key, sketch, vision, audio, frames_at_s, tuple(notes))
+        sketch = replace(look.sketch, audio_s=sound.duration_s if isinstance(sound, Audio) else None)
+        seen = Seen(look.key, sketch, vision, audio, look.used_s, tuple(notes))
         self._shelf.put(look.key, seen)
         return seen
 

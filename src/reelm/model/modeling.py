@@ -23,9 +23,9 @@ from reelm.types import AUDIO, VISION
 class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
     """A language model that sees and hears: encode, connect, lay into the prompt, continue.
 
-    Children `vision_tower`, `connector`, `audio_tower`, `audio_connector` (None where the model lacks the sense) and
-    `language_model`, any Hugging Face causal LM. Everything from pixels to logits is differentiable; freezing is the
-    caller's choice. `language_model`, when given, is used as it is, with its weights, instead of a fresh one.
+    Children `vision_tower`, `connector`, `audio_tower`, `audio_connector` (None where the model lacks the sense),
+    `before` and `after` (compressors on both sides of the connector) and `language_model`, any Hugging Face causal LM.
+    Everything from pixels to logits is differentiable; freezing is the caller's choice. `language_model`, when given, is used as it is, with its weights, instead of a fresh one.
 
     Source: VideoLLaMA 2, arXiv:2406.07476, section 3; logits agree with the recorded ones to 1e-4, greedy tokens are
     equal, loss to 1e-5, tests/model/test_parity.py.
@@ -47,6 +47,8 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
     def __init__(self, config: ReelmConfig, *, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.vision_tower, self.connector = self._sense(config.vision_settings)
+        self.before, self.after = (nn.ModuleList(registry.build("compressor", one) for one in chain)
+                                   for chain in compressors_of(config))
         self.audio_tower, self.audio_connector = self._sense(config.audio_settings)
         if language_model is None:
             language_model = _fresh(config.text_config)
@@ -218,6 +220,12 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
         """Writes config.json and safetensors with native keys, whatever layout the weights came from."""
         parent: Any = super()
         parent.save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
+
+
+def compressors_of(config: ReelmConfig) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+    """The settings of the compressors before and after the connector."""
+    settings = config.vision_settings
+    return (settings.before, settings.after) if settings else ((), ())
 
 
 def _fresh(config: Any) -> Any:
