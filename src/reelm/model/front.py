@@ -35,10 +35,11 @@ class VideoLM(Taps):
     """
 
     def __init__(self, model: ReelmModel, processor: ReelmProcessor, name: str = "", keep_bytes: int = 1 << 30,
-                 memory_bytes: int | None = None) -> None:
+                 memory_bytes: int | None = None, prompt: str | None = None) -> None:
         self.model, self.processor, self.name = model.eval(), processor, name
         self.engine = Engine(model.language_model, _eos_ids(model, processor), self._decode)
         self.memory_bytes = memory_bytes
+        self._wording = prompt
         self._senses = Senses(processor)
         self._shelf: Shelf[Seen | Prefix | Words] = Shelf(keep_bytes)
 
@@ -144,6 +145,7 @@ class VideoLM(Taps):
         with ExitStack() as stack:
             turns = conversation(parts)
             looks = self._senses.looks(_media(turns), choice, stack, asked(turns))
+            turns = self._posed(turns)
             plan = self._laid_out(turns, looks)
             self._affordable(plan, looks, Ask().max_tokens)
             media = [{"vision": cell.vision, "audio": cell.audio, "frames": look.sketch.frames,
@@ -160,7 +162,7 @@ class VideoLM(Taps):
 
         Shapes: x [N,D], vision tokens before audio tokens. Units: `at_s` in seconds from the file's start.
         """
-        seen, _ = self._see(conversation([medium, question] if question else [medium]), Choice(frames, fps, audio, tokens), Clock())
+        seen, _ = self._see(conversation([medium]), Choice(frames, fps, audio, tokens), Clock(), question)
         return joined(seen[0].vision, seen[0].audio)
 
     # --- inside ------------------------------------------------------------------------------------------------
@@ -171,7 +173,8 @@ class VideoLM(Taps):
         return float(getattr(self.model.generation_config, "repetition_penalty", None) or 1.0)
 
     def _prompt(self, parts: Sequence[Part], choice: Choice, max_tokens: int) -> tuple[Plan, list[Seen], Tensor]:
-        seen, plan = self._see(conversation(parts), choice, Clock(), max_tokens)
+        turns = conversation(parts)
+        seen, plan = self._see(self._posed(turns), choice, Clock(), asked(turns), max_tokens)
         with torch.inference_mode():
             return plan, seen, self._embeds(plan, seen)
 
@@ -196,11 +199,12 @@ class VideoLM(Taps):
             raise UsageError("a question needs at least one part", remedy='For example answer(Clip("a.mp4"), "What?")')
         clock = Clock()
         sampling, choice = ask.sampling(self._own_penalty), ask.choice
+        question = asked(conversation(parts))
         spoken = self._spoken(conversation(parts), ask, clock)
         while True:
             turns = spoken.turns
             try:
-                seen, plan = self._see(turns, choice, clock, ask.max_tokens)
+                seen, plan = self._see(turns, choice, clock, question, ask.max_tokens)
                 break
             except TooLong:
                 if not spoken.shorten():
@@ -233,29 +237,38 @@ class VideoLM(Taps):
                 self._shelf.put(key, words)
             found.append(replace(words, cues=()) if ask.speech == "off" else words)
             side = None  # the file that was named belongs to the first
-        return Spoken(turns, found, asked=asking[-1] or ask.speech == "always", hears=self.hears and ask.audio)
+        return Spoken(self._posed(turns), found, asked=asking[-1] or ask.speech == "always", hears=self.hears and ask.audio)
 
-    def _see(self, turns: list[Message], choice: Choice, clock: Clock, max_tokens: int = 0
+    def _posed(self, turns: list[Message]) -> list[Message]:
+        """The conversation with its last question in the words of the system's prompt, if it has one."""
+        parts = list(turns[-1].parts)
+        places = [index for index, part in enumerate(parts) if isinstance(part, str)]
+        if self._wording is None or not places or len(places) == len(parts):
+            return turns  # nothing is asked, or not about a medium
+        parts[places[-1]] = self._wording.replace("{question}", str(parts[places[-1]]))
+        return [*turns[:-1], replace(turns[-1], parts=tuple(parts))]
+
+    def _see(self, turns: list[Message], choice: Choice, clock: Clock, question: str, max_tokens: int = 0
              ) -> tuple[list[Seen], Plan]:
         """Every medium of the prompt taken in, from the shelf where it stands there, and the prompt laid out."""
         with ExitStack() as stack:
             with clock("open"):
-                found = self._found(turns, choice, stack)
+                found = self._found(turns, choice, stack, question)
             plan = self._laid_out(turns, found)
             self._fits(plan, max_tokens)
             self._affordable(plan, found, max_tokens)
             seen: dict[Hashable, Seen] = {}
             for one in found:
                 if one.key not in seen:
-                    seen[one.key] = one if isinstance(one, Seen) else self._take_in(one, clock, asked(turns))
+                    seen[one.key] = one if isinstance(one, Seen) else self._take_in(one, clock, question)
         ordered = [seen[one.key] for one in found]
         plan = self._laid_out(turns, ordered)
         self._fits(plan, max_tokens)
         return ordered, plan
 
-    def _found(self, turns: list[Message], choice: Choice, stack: ExitStack) -> list[Look | Seen]:
+    def _found(self, turns: list[Message], choice: Choice, stack: ExitStack, question: str) -> list[Look | Seen]:
         """Every medium of the prompt: from the shelf where it stands there, else opened."""
-        parts, question = _media(turns), asked(turns)
+        parts = _media(turns)
         keys = self._senses.keys(parts, choice, question)
         kept = [one if isinstance(one := self._shelf.get(key), Seen) else None for key in keys]
         missing = [index for index, one in enumerate(kept) if one is None]
