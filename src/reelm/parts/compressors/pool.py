@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from reelm.errors import UsageError
+from reelm.kernels.pooling import adaptive_pool, stretched
 from reelm.parts.base import Compressor, CompressorConfig, Grid, Shape
 from reelm.registry import part
 from reelm.types import Tokens
@@ -63,15 +64,11 @@ class Pool(Compressor):
         grid = tokens.grid
         _, out = self.shape_of(self.settings, len(tokens), grid, keep)
         assert grid is not None and out is not None  # shape_of refuses anything else
-        # Which slice stands at each place before pooling; more places than slices only in a stretched clip.
-        count = max(grid[0], self.settings.frames or 0)
-        order = torch.arange(grid[0], device=tokens.x.device)
-        if count > grid[0]:
-            order = order.repeat_interleave(count // grid[0] + 1)[:count]
-        if out == grid and count == grid[0]:
+        order = stretched(grid[0], max(grid[0], self.settings.frames or 0), as_released=True).to(tokens.x.device)
+        if out == grid and len(order) == grid[0]:
             return tokens
-        x = tokens.x.reshape(*grid, -1)[order].permute(3, 0, 1, 2)
-        pooled = F.adaptive_avg_pool3d(x, out).permute(1, 2, 3, 0).reshape(-1, x.shape[0])
+        x = tokens.x.reshape(*grid, -1)[order]
+        pooled = adaptive_pool(x[None], out)[0].flatten(0, 2)
         slice_s = tokens.at_s.reshape(grid[0], -1)[:, 0][order]
         made = Tokens.of_grid(pooled, out, F.adaptive_avg_pool1d(slice_s[None], out[0])[0], kind=int(tokens.kind[0]),
                               source=int(tokens.source[0]))
