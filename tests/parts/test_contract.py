@@ -1,4 +1,4 @@
-"""Every registered sampler, encoder and connector keeps its family's promises; new parts are found by themselves."""
+"""Every registered part of four families keeps its family's promises; new parts are found by themselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reelm.errors import UsageError
 from reelm.registry import build, find, rows
 from reelm.types import AUDIO, VISION, Audio, Frames, MediaInfo, Tokens
 
-ROWS = [row for row in rows() if row.family in ("sampler", "encoder", "connector")]
+ROWS = [row for row in rows() if row.family in ("sampler", "encoder", "connector", "compressor")]
 MODULES = [row for row in ROWS if row.family != "sampler"]
 GRIDS = [(1, 1, 1), (2, 2, 2), (3, 4, 5), (4, 3, 2), (5, 6, 6)]
 

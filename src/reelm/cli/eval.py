@@ -51,6 +51,10 @@ def eval_(
                                               "for an endpoint is read from the environment.")] = None,
     check_data: Annotated[bool, typer.Option("--check-data", help="Only say what is missing.")] = False,
     frames: options.Frames = None,
+    tokens: options.Tokens = None,
+    system: options.System = None,
+    sampler: options.Sampler = None,
+    compressor: options.Compressor = None,
     max_tokens: options.MaxTokens = 64,
     device: options.Device = "auto",
     json: Annotated[bool, typer.Option("--json", help="A list of result objects on stdout.")] = False,
@@ -70,14 +74,20 @@ def eval_(
     places = roots(what[0].split(","), data, clips, out, each, seed)
     counts = {task.name: check(task, root, settings) for task, root in places}
     if check_data:
-        for name, count in counts.items():
-            terminal.out.print(f"{name}: {count} items, all media are there")
-        return
+        return listed(counts)
     by = judge_of(judge, out)
     for task, _ in places:
         grader(task, by)  # says which task lacks a judge before a model is loaded
-    lm = None if control == "oracle" else loaded(model, device, {"max_tokens": max_tokens, "frames": frames})
+    asked = {"max_tokens": max_tokens, "frames": frames, "tokens": tokens}
+    parts = options.parts(system, sampler, compressor)
+    lm = None if control == "oracle" else loaded(model, device, asked, parts)
     show([measure(task, root, lm, settings, out, store, by) for task, root in places], json)
+
+
+def listed(counts: dict[str, int]) -> None:
+    """Says that nothing is missing."""
+    for name, count in counts.items():
+        terminal.out.print(f"{name}: {count} items, all media are there")
 
 
 def part_of(share: str) -> tuple[int, int]:
@@ -113,13 +123,13 @@ def roots(names: list[str], data: Path | None, clips: Path | None, out: Path, ea
     return [(task, data if len(found) == 1 else data / task.name) for task in found]
 
 
-def loaded(name: str, device: str, asked: dict[str, Any]) -> Respondent:
+def loaded(name: str, device: str, asked: dict[str, Any], parts: dict[str, Any]) -> Respondent:
     """The model as the runner asks it."""
     import reelm
     from reelm.eval.models import Local
 
     with terminal.busy(f"loading {name}"):
-        lm = reelm.load(name, device=device)
+        lm = reelm.load(name, device=device, **parts)
     return Local(lm, **{key: value for key, value in asked.items() if value is not None})
 
 

@@ -72,7 +72,7 @@ Transcriber = Annotated[str | None, typer.Option(metavar="TOOL[:MODEL]", help="S
 
 
 def parts(system: str | None, sampler: str | None, compressor: list[str] | None,
-          lora_alpha: float | None) -> dict[str, Any]:
+          lora_alpha: float | None = None) -> dict[str, Any]:
     """The options about parts as `reelm.load` takes them."""
     return {"system": system, "sampler": sampler, "compressor": compressor or None, "lora_alpha": lora_alpha}
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from reelm.data.collate import MEDIA, REPLIES, Bad
+from reelm.data.collate import MEDIA, QUESTIONS, REPLIES, Bad
 from reelm.data.records import Record, examined
 from reelm.data.rows import RecordError, file_of, is_shards
 from reelm.data.shards import Shards
@@ -133,6 +133,9 @@ class Samples(Dataset[dict[str, Any] | Bad]):
             if given:
                 sample[tensor] = torch.cat([one[tensor] for one in given])
                 sample[counts] = [int(count) for one in given for count in one[counts]]
+        if self.processor.vision is not None and self.processor.way.guided:
+            said = [message.words for message in record.messages for part in message.parts if isinstance(part, Clip)]
+            sample[QUESTIONS] = [words for words, one in zip(said, made, strict=True) if "video_frames" in one]
         return sample
 
     def _laid(self, record: Record, cells: Sequence[Cells]) -> dict[str, Laid]:

@@ -112,7 +112,7 @@ def conversation(parts: Sequence[Any]) -> list[Message]:
 
 def asked(turns: Sequence[Message]) -> str:
     """The question of a conversation: the words of its last turn."""
-    return "\n".join(part for part in turns[-1].parts if isinstance(part, str))
+    return turns[-1].words
 
 
 @dataclass

@@ -72,7 +72,7 @@ class MediaEncoding:
 
     def look_at(self, pixel_values_videos: Tensor, video_frames: Sequence[int],
                 at_s: Sequence[np.ndarray] | None = None, keep: Sequence[int | None] | None = None,
-                question: str = "") -> list[Tokens]:
+                question: str | Sequence[str] = "") -> list[Tokens]:
         """`encode_vision` with columns; see `reduce_vision` for the rest."""
         self._vision_way()
         _check_frames(pixel_values_videos, video_frames, "pixel_values_videos")
@@ -80,16 +80,19 @@ class MediaEncoding:
 
     def reduce_vision(self, vision_features: Tensor, video_frames: Sequence[int],
                       at_s: Sequence[np.ndarray] | None = None, keep: Sequence[int | None] | None = None,
-                      question: str = "") -> list[Tokens]:
+                      question: str | Sequence[str] = "") -> list[Tokens]:
         """What `see` gave through compressors and connector: the tokens of each medium, in the count that was planned.
 
         `at_s`: seconds of each medium's frames, NaN without them. `keep`: the most tokens that each may become.
-        `question`: what guided compressors look at.
+        `question`: what guided compressors look at, one for all or one for each medium.
 
-        Raises: UsageError when the counts of frames differ; BudgetError where a medium cannot become so few tokens.
+        Raises: UsageError when the counts of frames or questions differ; BudgetError where a medium cannot become so few tokens.
         """
         settings = self._vision_way()
         _check_frames(vision_features, video_frames, "vision_features")
+        questions = [question] * len(video_frames) if isinstance(question, str) else list(question)
+        if len(questions) != len(video_frames):
+            raise UsageError(f"{len(questions)} questions for {len(video_frames)} media", where="question")
         way, media, plans = way_of(settings), [], []
         for index, clip in enumerate(vision_features.split(list(video_frames))):
             grid = way.encoded(len(clip))
@@ -99,10 +102,11 @@ class MediaEncoding:
             media.append(Tokens.of_grid(clip.flatten(0, 1), grid, torch.from_numpy(times)))
             plans.append(way.steps(video_frames[index], None if keep is None else keep[index]))
         first = len(self.before)
-        media = [_compressed(self.before, one, plan[:first], question) for one, plan in zip(media, plans, strict=True)]
+        media = [_compressed(self.before, one, plan[:first], said)
+                 for one, plan, said in zip(media, plans, questions, strict=True)]
         media = _connected(self.connector, media)
-        return [_compressed(self.after, one, plan[first + 1:], question)
-                for one, plan in zip(media, plans, strict=True)]
+        return [_compressed(self.after, one, plan[first + 1:], said)
+                for one, plan, said in zip(media, plans, questions, strict=True)]
 
     def encode_audio(self, input_features: Tensor, audio_frames: Sequence[int]) -> list[Tensor]:
         """Language-model vectors of each sound.
@@ -137,7 +141,8 @@ class MediaEncoding:
 
     def _encode_given(self, pixels: Tensor | None, video_frames: Sequence[int] | None, banks: Tensor | None,
                       audio_frames: Sequence[int] | None, seen: Tensor | None = None,
-                      heard: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
+                      heard: Tensor | None = None, question: str | Sequence[str] = ""
+                      ) -> tuple[list[Tensor], list[Tensor]]:
         for raw, towered, counts, names in (
                 (pixels, seen, video_frames, "pixel_values_videos (or vision_features) and video_frames"),
                 (banks, heard, audio_frames, "input_features (or audio_features) and audio_frames")):
@@ -145,10 +150,12 @@ class MediaEncoding:
                 raise UsageError(f"the same media twice: give {names}, one of the first two")
             if (raw is None and towered is None) != (counts is None):
                 raise UsageError(f"give {names} together")
-        vision = self.encode_vision(pixels, video_frames) if pixels is not None and video_frames is not None else []
+        vision = []
+        if pixels is not None and video_frames is not None:
+            vision = [one.x for one in self.look_at(pixels, video_frames, question=question)]
         audio = self.encode_audio(banks, audio_frames) if banks is not None and audio_frames is not None else []
         if seen is not None and video_frames is not None:
-            vision = self.connect_vision(seen, video_frames)
+            vision = [one.x for one in self.reduce_vision(seen, video_frames, question=question)]
         if heard is not None and audio_frames is not None:
             audio = self.connect_audio(heard, audio_frames)
         return vision, audio

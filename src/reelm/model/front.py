@@ -31,7 +31,8 @@ class VideoLM(Taps):
 
     What was decoded, encoded and prefilled is kept (`keep_bytes` in all, the longest unused goes first), so a second
     question on the same media costs only its own words: `Answer.tokens["reused"]` tells how many positions were not
-    computed again. A file that changed is another medium. After changing weights call `forget()`. One thread at a time.
+    computed again. A file that changed is another medium. `wording`: what is asked instead of a bare question about media,
+    which stands in it as `{question}`; None for the question itself. After changing weights call `forget()`. One thread at a time.
     """
 
     def __init__(self, model: ReelmModel, processor: ReelmProcessor, name: str = "", keep_bytes: int = 1 << 30,
@@ -39,7 +40,7 @@ class VideoLM(Taps):
         self.model, self.processor, self.name = model.eval(), processor, name
         self.engine = Engine(model.language_model, _eos_ids(model, processor), self._decode)
         self.memory_bytes = memory_bytes
-        self._wording = prompt
+        self.wording = prompt
         self._senses = Senses(processor)
         self._shelf: Shelf[Seen | Prefix | Words] = Shelf(keep_bytes)
 
@@ -243,9 +244,9 @@ class VideoLM(Taps):
         """The conversation with its last question in the words of the system's prompt, if it has one."""
         parts = list(turns[-1].parts)
         places = [index for index, part in enumerate(parts) if isinstance(part, str)]
-        if self._wording is None or not places or len(places) == len(parts):
+        if self.wording is None or not places or len(places) == len(parts):
             return turns  # nothing is asked, or not about a medium
-        parts[places[-1]] = self._wording.replace("{question}", str(parts[places[-1]]))
+        parts[places[-1]] = self.wording.replace("{question}", str(parts[places[-1]]))
         return [*turns[:-1], replace(turns[-1], parts=tuple(parts))]
 
     def _see(self, turns: list[Message], choice: Choice, clock: Clock, question: str, max_tokens: int = 0

@@ -138,18 +138,24 @@ def _change(count: Callable[[Sequence[Sketch], int], Need], sketches: Sequence[S
     def fewer(frames: int) -> list[Sketch]:
         return [replace(sketch, frames=min(sketch.frames, frames)) for sketch in sketches]
 
-    found = largest(most - 1, lambda frames: count(fewer(frames), max_tokens).total <= free)
+    def fits(given: Sequence[Sketch], tokens: int = max_tokens) -> bool:
+        try:
+            return count(given, tokens).total <= free
+        except BudgetError:  # one frame, which is repeated, may be more tokens than several were allowed
+            return False
+
+    found = largest(most - 1, lambda frames: fits(fewer(frames)))
     if found:
         return f"frames={found} fits, at {_size(count(fewer(found), max_tokens).total)}"
-    shorter = largest(max_tokens - 1, lambda tokens: count(sketches, tokens).total <= free)
+    shorter = largest(max_tokens - 1, lambda tokens: fits(sketches, tokens))
     if shorter:
         return f"max_tokens={shorter} fits"
     silent = [replace(sketch, audio_s=None) for sketch in sketches if sketch.frames]
     if len(silent) == len(sketches) and any(sketch.audio_s is not None for sketch in sketches):
-        if count(silent, max_tokens).total <= free:
+        if fits(silent):
             return "audio=False fits"
-        found = largest(most - 1, lambda frames: count(
-            [replace(sketch, frames=min(sketch.frames, frames)) for sketch in silent], max_tokens).total <= free)
+        found = largest(most - 1, lambda frames: fits(
+            [replace(sketch, frames=min(sketch.frames, frames)) for sketch in silent]))
         if found:
             return f"audio=False with frames={found} fits"
     return f"Nothing smaller fits either; free {_size(count(sketches, max_tokens).total - free)} more, or load " \

@@ -110,6 +110,7 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
         audio_frames: Sequence[int] | None = None,
         vision_features: Tensor | None = None,
         audio_features: Tensor | None = None,
+        questions: Sequence[str] | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -120,7 +121,8 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
 
         Give `input_ids` (with `mm_token_type_ids` and media) or `inputs_embeds`, never both; media as pixels and filter
         banks, or as what the towers made of them (`vision_features` in place of `pixel_values_videos`, `audio_features`
-        in place of `input_features`), with the same counts. A bool `logits_to_keep`
+        in place of `input_features`), with the same counts. `questions`: what compressors that look at the question are
+        to see, one for each medium with pictures. A bool `logits_to_keep`
         [B,S] computes logits at those positions only, flattened to [n,V]; with labels, pass `shift_labels` [n] of the
         same positions (`fuse.answer_logits` gives both). `num_items_in_batch` is handed on for exact accumulation.
         `packed`: a row holds several samples one after the other, each begins where `position_ids` begin again, and
@@ -133,7 +135,7 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
             raise UsageError("give input_ids or inputs_embeds, exactly one of them")
         if inputs_embeds is None:
             vision, audio = self._encode_given(pixel_values_videos, video_frames, input_features, audio_frames,
-                                               vision_features, audio_features)
+                                               vision_features, audio_features, questions or "")
             inputs_embeds = self.embed(input_ids, mm_token_type_ids, vision, audio)  # type: ignore[arg-type]
         elif any(given is not None for given in (pixel_values_videos, input_features, vision_features, audio_features)):
             raise UsageError("media beside inputs_embeds would be ignored", remedy="Lay them in with `embed` first")
@@ -165,7 +167,7 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
         inputs = parent.prepare_inputs_for_generation(
             input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs)
         if not is_first_iteration and kwargs.get("use_cache", True):
-            for name in ("video_frames", "audio_frames", "mm_token_type_ids"):
+            for name in ("video_frames", "audio_frames", "questions", "mm_token_type_ids"):
                 inputs.pop(name, None)
         types, ids = inputs.get("mm_token_type_ids"), inputs.get("input_ids")
         if types is not None and ids is not None:
