@@ -1,4 +1,4 @@
-"""A sampler, compressors and a budget put on a loaded model: neutral is bit-identical, counts are exact, reasons named."""
+"""A sampler, compressors and a budget on a loaded model: neutral is bit-identical, counts are exact, reasons named."""
 
 from __future__ import annotations
 
@@ -70,12 +70,10 @@ def test_neutral_compressors_are_bit_identical_to_none(films: Path, compressors:
     assert same.answer(clip, "What?", max_tokens=6).text == plain.answer(clip, "What?", max_tokens=6).text
 
 
-@pytest.mark.parametrize(("compressors", "count"), [(["pool,h=2,w=1"], 2), (["before:pool,t=4"], 27), (["drop,share=0.1"],
-                                                                                                      4)])
+@pytest.mark.parametrize(("compressors", "count"), [(["pool,h=2,w=1"], 10), (["before:pool,t=4"], 27),
+                                                    (["drop,share=0.1"], 4)])
 def test_a_compressor_acts_on_a_loaded_model_as_counted(films: Path, compressors: list, count: int) -> None:
     lm, clip = composed(compressors=compressors), Clip(films / "a.mp4")
-    if compressors == ["pool,h=2,w=1"]:
-        count *= lm.processor.way.shape(8)[1][0]
     answer = lm.answer(clip, "What?", max_tokens=2)
     assert answer.tokens["vision"] == lm.processor.vision_count(8) == lm.plan(clip, "What?")["vision"]
     assert abs(answer.tokens["vision"] - count) <= 1

@@ -68,7 +68,8 @@ def test_the_neutral_setting_changes_nothing(kind: str) -> None:
     part = build("compressor", {"kind": kind, **cls.neutral})
     out = part(tokens, None, QUESTION)
     assert out.grid == tokens.grid
-    assert all(torch.equal(getattr(out, name), getattr(tokens, name)) for name in ("x", "at_s", "cell", "size", "score"))
+    for name in ("x", "at_s", "cell", "size", "score"):
+        assert torch.equal(getattr(out, name), getattr(tokens, name)), name
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -84,8 +84,8 @@ def ask(
 def told(reply: Answer, fields: dict[str, Any] | None) -> None:
     """What comes after an answer that was streamed, or the whole of it as JSON.
 
-    Raises: KeyboardInterrupt for an answer that was stopped: what was said is kept, and a script still learns that it is
-    not all.
+    Raises: KeyboardInterrupt for an answer that was stopped: what was said is kept, and a script still learns that it
+    is not all.
     """
     if fields is None:
         terminal.piece("\n")

@@ -60,8 +60,8 @@ def chat(
     with terminal.busy(f"loading {model}"):
         lm = reelm.load(model, device=device, bits=bits, hear_s=hear,
                         **options.parts(system, sampler, compressor, lora_alpha))
-    asking = {"max_tokens": max_tokens, "temperature": temperature, "frames": frames, "tokens": tokens, "audio": not no_audio,
-              **options.words(speech, subtitles, transcriber)}
+    asking = {"max_tokens": max_tokens, "temperature": temperature, "frames": frames, "tokens": tokens,
+              "audio": not no_audio, **options.words(speech, subtitles, transcriber)}
     session = Session(Chat(lm, *clips), model, asking, json)
     reader = LineReader([f"/{name}" for name in COMMANDS])
     if reader.interactive:

@@ -74,13 +74,13 @@ def eval_(
     places = roots(what[0].split(","), data, clips, out, each, seed)
     counts = {task.name: check(task, root, settings) for task, root in places}
     if check_data:
-        return listed(counts)
+        listed(counts)
+        return
     by = judge_of(judge, out)
     for task, _ in places:
         grader(task, by)  # says which task lacks a judge before a model is loaded
     asked = {"max_tokens": max_tokens, "frames": frames, "tokens": tokens}
-    parts = options.parts(system, sampler, compressor)
-    lm = None if control == "oracle" else loaded(model, device, asked, parts)
+    lm = None if control == "oracle" else loaded(model, device, asked, options.parts(system, sampler, compressor))
     show([measure(task, root, lm, settings, out, store, by) for task, root in places], json)
 
 

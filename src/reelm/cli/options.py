@@ -49,8 +49,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", autoc
 Frames = Annotated[int | None, typer.Option(min=1, help="Look at this many frames in all.")]
 FolderFps = Annotated[float | None, typer.Option(help="So many pictures of a folder fill a second; 3 unless given.")]
 NoAudio = Annotated[bool, typer.Option("--no-audio", help="Do not listen to the sound track.")]
-Tokens = Annotated[int | None, typer.Option(min=1, help="The most tokens that all media of a question may become; frames "
-                                            "and compressors are chosen to fit.")]
+Tokens = Annotated[int | None, typer.Option(min=1, help="The most tokens that all media of a question may become; "
+                                            "frames and compressors are chosen to fit.")]
 Compressor = Annotated[list[str] | None, typer.Option(metavar="KIND[,NAME=VALUE]", help="Reduce tokens: pool, drop, "
                                                       "pool,h=4,w=4, before:pool,h=12; may stand several times.")]
 Sampler = Annotated[str | None, typer.Option(metavar="KIND[,NAME=VALUE]", help="How frames are chosen, for example "

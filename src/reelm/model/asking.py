@@ -35,9 +35,9 @@ class Options(TypedDict, total=False):
     sampling. `repetition_penalty` (that of the model's generation defaults, mostly 1: none) acts on answered tokens.
     `stop`: strings that end the answer and are left out of it. `frames` or `fps`: how many pictures of a clip, instead
     of the model's own rule. `tokens`: the most that all media of the question may become, pictures and sound together;
-    frames and compressors are chosen to fit. `audio` (True): whether to listen. `speech` ("auto", "always", "off"), `subtitles` (an SRT
-    or WebVTT file for the first clip) and `transcriber`: how words that are said reach the prompt, see
-    `reelm.model.speech`. `cancel`: a threading.Event or a function; once set or true, the answer ends as it is.
+    frames and compressors are chosen to fit. `audio` (True): whether to listen. `speech` ("auto", "always", "off"),
+    `subtitles` (an SRT or WebVTT file for the first clip) and `transcriber`: how words that are said reach the prompt,
+    see `reelm.model.speech`. `cancel`: a threading.Event or a function; once set or true, the answer ends as it is.
     """
 
     max_tokens: int

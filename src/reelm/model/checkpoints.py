@@ -30,7 +30,8 @@ def load_folder(folder: str | Path, *, device: str = "cpu", dtype: str | torch.d
     """Model and processor in a folder; its config.json decides which form it has.
 
     `alpha`: another strength for its LoRA, see `lora.blended`.
-    Raises: UsageError for an `alpha` where there is no LoRA; CheckpointError when the folder is incomplete or of an unknown form; PolicyError when weights are pickles.
+    Raises: UsageError for an `alpha` where there is no LoRA; CheckpointError when the folder is incomplete or of an
+    unknown form; PolicyError when weights are pickles.
     """
     if (Path(folder) / SHIPPED).is_file():
         from reelm.model.tiny import load_tiny

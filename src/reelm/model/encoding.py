@@ -1,4 +1,4 @@
-"""From pixels and filter banks to the language model's vectors: towers, compressors, connectors; each can be had alone."""
+"""From pixels and filter banks to the language model's vectors: towers, compressors, connectors, each alone or all in one."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ class MediaEncoding:
         `at_s`: seconds of each medium's frames, NaN without them. `keep`: the most tokens that each may become.
         `question`: what guided compressors look at, one for all or one for each medium.
 
-        Raises: UsageError when the counts of frames or questions differ; BudgetError where a medium cannot become so few tokens.
+        Raises: UsageError when the counts of frames or questions differ; BudgetError where a medium cannot become so
+        few tokens.
         """
         settings = self._vision_way()
         _check_frames(vision_features, video_frames, "vision_features")

@@ -31,8 +31,9 @@ class VideoLM(Taps):
 
     What was decoded, encoded and prefilled is kept (`keep_bytes` in all, the longest unused goes first), so a second
     question on the same media costs only its own words: `Answer.tokens["reused"]` tells how many positions were not
-    computed again. A file that changed is another medium. `wording`: what is asked instead of a bare question about media,
-    which stands in it as `{question}`; None for the question itself. After changing weights call `forget()`. One thread at a time.
+    computed again. A file that changed is another medium. `wording`: what is asked instead of a bare question about
+    media, which stands in it as `{question}`; None for the question itself. After changing weights call `forget()`. One
+    thread at a time.
     """
 
     def __init__(self, model: ReelmModel, processor: ReelmProcessor, name: str = "", keep_bytes: int = 1 << 30,
@@ -238,7 +239,8 @@ class VideoLM(Taps):
                 self._shelf.put(key, words)
             found.append(replace(words, cues=()) if ask.speech == "off" else words)
             side = None  # the file that was named belongs to the first
-        return Spoken(self._posed(turns), found, asked=asking[-1] or ask.speech == "always", hears=self.hears and ask.audio)
+        return Spoken(self._posed(turns), found, asked=asking[-1] or ask.speech == "always",
+                      hears=self.hears and ask.audio)
 
     def _posed(self, turns: list[Message]) -> list[Message]:
         """The conversation with its last question in the words of the system's prompt, if it has one."""

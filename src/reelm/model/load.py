@@ -43,7 +43,8 @@ def load(name: str | Path = "reelm-tiny", device: str = "auto", dtype: str = "au
     "random:av" hears as well, "random:qwen2+av" does both.
 
     Raises: CheckpointError for an unknown name, an incomplete folder, or a part that must be trained and for which the
-    model has no weights; UsageError for an unknown device, dtype or system, or parts that conflict; BudgetError, before weights are read, when they do not fit.
+    model has no weights; UsageError for an unknown device, dtype or system, or parts that conflict; BudgetError, before
+    weights are read, when they do not fit.
     """
     where = device_of(device)
     number = dtype_of(dtype, where)

@@ -25,7 +25,8 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
 
     Children `vision_tower`, `connector`, `audio_tower`, `audio_connector` (None where the model lacks the sense),
     `before` and `after` (compressors on both sides of the connector) and `language_model`, any Hugging Face causal LM.
-    Everything from pixels to logits is differentiable; freezing is the caller's choice. `language_model`, when given, is used as it is, with its weights, instead of a fresh one.
+    Everything from pixels to logits is differentiable; freezing is the caller's choice. `language_model`, when given,
+    is used as it is, with its weights, instead of a fresh one.
 
     Source: VideoLLaMA 2, arXiv:2406.07476, section 3; logits agree with the recorded ones to 1e-4, greedy tokens are
     equal, loss to 1e-5, tests/model/test_parity.py.

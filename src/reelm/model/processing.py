@@ -28,8 +28,8 @@ Grid = tuple[int, int, int]
 class Sketch:
     """A medium that is not decoded yet, good enough to count its tokens: `frames` pictures, `audio_s` seconds of sound.
 
-    `keep`: the most tokens that its pictures may become. `of_video` says that the sound belongs to pictures (some models
-    cut such sound differently).
+    `keep`: the most tokens that its pictures may become. `of_video` says that the sound belongs to pictures (some
+    models cut such sound differently).
     """
 
     frames: int = 0

@@ -74,7 +74,8 @@ def gather(folder: str | Path, alpha: float | None = None) -> Published:
     """Config and all weights of a published folder, the pieces it leaves out read from where its config says.
 
     `alpha`: another strength for its LoRA, see `lora.blended`.
-    Raises: UsageError for an `alpha` where there is no LoRA; CheckpointError when a piece is missing, with its name; PolicyError for a pickle of more than tensors.
+    Raises: UsageError for an `alpha` where there is no LoRA; CheckpointError when a piece is missing, with its name;
+    PolicyError for a pickle of more than tensors.
     """
     folder = Path(folder)
     flat = files.read_config(folder)

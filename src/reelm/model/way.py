@@ -27,8 +27,8 @@ class Step:
 class Way:
     """What becomes of so many frames, step by step.
 
-    `keep` is the most tokens that may come out of the whole way. The last compressor that obeys a budget gets it, turned
-    into a budget of its own; the others do what their settings say.
+    `keep` is the most tokens that may come out of the whole way. The last compressor that obeys a budget gets it,
+    turned into a budget of its own; the others do what their settings say.
     """
 
     def __init__(self, settings: VisionSettings) -> None:

@@ -179,8 +179,9 @@ class Compressor(nn.Module, ABC):
 
     `keep`, where it is given, is the most tokens that may come out; without it the settings decide. `place`: where the
     compressor stands unless a config says otherwise. `steered`: whether it obeys `keep` (of a chain, the last that does
-    gets the budget). `guided`: whether `reduce` looks at the question. `merges`: whether every token that goes in is part
-    of one that comes out, so that the sum of `size` stays. `neutral`: settings under which nothing changes, bit for bit.
+    gets the budget). `guided`: whether `reduce` looks at the question. `merges`: whether every token that goes in is
+    part of one that comes out, so that the sum of `size` stays. `neutral`: settings under which nothing changes, bit
+    for bit.
     """
 
     Config: ClassVar[type[CompressorConfig]]
@@ -211,7 +212,7 @@ class Compressor(nn.Module, ABC):
 
     @classmethod
     def wish_of(cls, settings: Any, n: int, grid: Grid | None) -> int:
-        """How many tokens should come out where a budget decides: `per_frame` for each slice, no more than there are."""
+        """How many tokens should come out where a budget decides: `per_frame` for each slice, if there are as many."""
         count, _ = cls.shape_of(settings, n, grid)
         return count if grid is None else min(count, grid[0] * settings.per_frame)
 

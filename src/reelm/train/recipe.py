@@ -218,8 +218,8 @@ class Stage(Closed):
 class Recipe(Closed):
     """A whole run. `model`: a name or folder as `reelm.load` takes it, or the parts of a new one; `fresh`: connectors
     of it that begin anew, with random weights; `system`: a system of `reelm systems`, or its recipe file, whose parts
-    are put on the model first, with random weights where they have any; `adapters`: settings of the adapters that go on the language model, see
-    `train.adapters`. `features`: the folder of the stored sets.
+    are put on the model first, with random weights where they have any; `adapters`: settings of the adapters that go on
+    the language model, see `train.adapters`. `features`: the folder of the stored sets.
 
     `parallel`: what several processes share: "ddp" the work, "fsdp" the weights too. `keep`: how many states to keep.
     `workers`: processes that read samples. `cache`: where what frozen towers give is kept. `skip_in_a_row`: so many

@@ -25,7 +25,8 @@ class Pool(Compressor):
     token in two windows is split between them.
 
     Shapes: x [T·h·w, D] to [T'·h'·w', D].
-    Source: PLLaVA, pooling after its perceptron; agrees with the recorded projector to 2e-5, tests/systems/test_pllava.py.
+    Source: PLLaVA, pooling after its perceptron; agrees with the recorded projector to 2e-5,
+    tests/systems/test_pllava.py.
     Differs: the released code enlarges a smaller grid and stretches a clip of fewer than `frames` slices by repeating
     each int(frames / T) + 1 times and cutting at `frames`, which can lose the last ones; `as_released` does so too.
     """

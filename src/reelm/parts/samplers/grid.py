@@ -19,7 +19,7 @@ WHITE = 255
 
 
 def grid_indices(count: int, frames: int) -> np.ndarray:
-    """The released choice: every (count // frames)-th frame from the first on, at most `frames`; the end is not seen."""
+    """The released choice: every (count // frames)-th frame from the first on, at most `frames`; never the end."""
     return np.arange(0, count, max(count // frames, 1), dtype=np.int64)[:frames]
 
 
