@@ -37,7 +37,7 @@ def test_without_a_budget_every_part_does_what_its_settings_say() -> None:
 def test_a_budget_is_kept_and_no_more_is_lost_than_the_grid_asks(chain: dict, keep: int) -> None:
     made = way(**chain)
     count, _ = made.shape(4, keep)
-    assert 0.6 * min(keep, made.shape(4)[0]) <= count <= keep
+    assert 0.5 * min(keep, made.shape(4)[0]) <= count <= keep
     assert made.least(4) == 1 and made.steered
 
 

@@ -1,4 +1,4 @@
-"""From pixels and filter banks to the language model's vectors: towers, compressors, connectors, each alone or all in one."""
+"""From pixels and filter banks to the language model's vectors: towers, compressors, connectors, alone or together."""
 
 from __future__ import annotations
 

@@ -80,9 +80,9 @@ class Pool(Compressor):
 
 
 def area_within(h: int, w: int, most: int) -> tuple[int, int]:
-    """The largest (rows, columns) within h by w of at most `most` cells that keeps the proportion as far as it goes."""
-    pairs = [(rows, cols) for rows in range(1, h + 1) for cols in {max(rows * w // h, 1), min(-(-rows * w // h), w)}
-             if rows * cols <= most]
+    """The largest (rows, columns) within h by w of at most `most` cells, near the proportion of h by w."""
+    pairs = [(rows, cols) for rows in range(1, h + 1) for cols in range(rows * w // h - 1, rows * w // h + 3)
+             if 1 <= cols <= w and rows * cols <= most]
     fitting = pairs or [(1, min(w, most))]
     return max(fitting, key=lambda pair: (pair[0] * pair[1], -abs(pair[0] / h - pair[1] / w)))
 
