@@ -116,3 +116,15 @@ def test_drop_keeps_the_order_and_another_seed_drops_others() -> None:
     assert len(one) == 30 and not torch.equal(one.cell, other.cell)
     place = one.cell @ torch.tensor([25, 5, 1])
     assert (place.diff() > 0).all() and torch.equal(one.x, tokens.x[place])
+
+
+def test_merge_joins_what_is_alike_and_only_within_a_stretch() -> None:
+    tokens = tokens_on((4, 2, 2))
+    alike = torch.eye(4).repeat_interleave(4, 0)  # each slice has four tokens that are the same
+    tokens = tokens.with_x(torch.cat([alike, torch.zeros(16, WIDTH - 4)], 1))
+    out = build("compressor", {"kind": "merge", "slices": 1})(tokens, 4)
+    torch.testing.assert_close(out.x[:, :4], torch.eye(4))
+    torch.testing.assert_close(out.at_s, torch.tensor([0.0, 2.0, 4.0, 6.0], dtype=torch.float64))
+    torch.testing.assert_close(out.size, tokens.size.reshape(4, 4).sum(1))
+    with pytest.raises(BudgetError, match="at least 4"):
+        build("compressor", {"kind": "merge", "slices": 1})(tokens, 3)
