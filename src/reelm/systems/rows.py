@@ -45,7 +45,7 @@ class Row:
 
     @property
     def complete(self) -> bool:
-        """Whether the numbers are right and a user can run it: parity or identity, and one run from the command line."""
+        """Whether its numbers are right and it runs: parity or identity, and one run from the command line."""
         return bool({"parity", "identity"} & set(self.shown)) and "cli" in self.shown
 
     @property
@@ -101,10 +101,10 @@ def markdown(made: list[Row]) -> str:
         "Written by `make systems` from the tests that passed; do not edit. `reelm systems` prints the same table.", "",
         f"{len(made)} systems: {complete} shown, {begun} in part, {len(made) - complete - begun} not yet.", "",
         *(f"* **{kind}**: {meaning}." for kind, meaning in KINDS.items() if kind != "cli"),
-        "* A row is shown when it has parity or identity *and* one run through `reelm ask` (a benchmark: `reelm eval`) on a",
-        "  real file. A trained system without a claim run says so.",
-        "* *Weights*: whether it needs weights trained for it; one without works with any loaded model. A name in the third",
-        "  column is what `reelm ask --system NAME` takes.", "",
+        "* A row is shown when it has parity or identity *and* one run through `reelm ask` (a benchmark: `reelm eval`)",
+        "  on a real file. A trained system without a claim run says so.",
+        "* *Weights*: whether it needs weights trained for it; one without works with any loaded model. A name in the",
+        "  third column is what `reelm ask --system NAME` takes.", "",
         "| # | system | recipe | parts | weights | what it does | shown |", "|--|--|--|--|--|--|--|",
     ]
     for row in made:
