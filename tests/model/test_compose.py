@@ -150,6 +150,12 @@ def test_more_budget_means_more_frames_and_never_more_than_the_clip_has(films: P
     assert frames == sorted(frames) and frames[0] < frames[2] and frames[-1] == 40
 
 
+def test_a_clip_that_stands_twice_is_taken_in_once_and_paid_twice(films: Path) -> None:
+    lm, clip = composed(compressors=["drop"]), Clip(films / "a.mp4")
+    plan, answer = lm.plan(clip, clip, "?", tokens=71), lm.answer(clip, clip, "?", tokens=71, max_tokens=1)
+    assert plan["vision"] == answer.tokens["vision"] == 70
+
+
 def test_sound_is_paid_from_the_same_number(films: Path, hearing: VideoLM) -> None:
     clip = Clip(films / "a.mp4")
     sound = hearing.plan(clip, "?")["audio"]

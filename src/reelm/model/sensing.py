@@ -157,14 +157,8 @@ class Senses:
         """
         names = self.keys(media, choice, question) if keys is None else keys
         looks = [self._opened(key, medium, choice, stack) for key, medium in zip(names, media, strict=True)]
-        if choice.tokens is None:
-            given: list[int | None] = [None] * len(looks)
-        else:
-            pictures = [self._demand(look, choice, question) for look in looks]
-            sounds = [self._sound(look) for look in looks]
-            given = [*shares(choice.tokens, [*filter(None, pictures), *filter(None, sounds)])]
-            each = iter(given)
-            given = [None if demand is None else next(each) for demand in pictures]
+        given: list[int | None] = [None] * len(looks) if choice.tokens is None else self._shared(
+            choice.tokens, looks, choice, question)
         for look, share in zip(looks, given, strict=True):
             self._settle(look, choice, question, share)
         return looks
@@ -244,6 +238,17 @@ class Senses:
         elif info.kind == "video" and self.processor.vision_settings is not None:
             look.sampler = registry.build("sampler", _sampler(self.processor.vision_settings, choice))
         return look
+
+    def _shared(self, budget: int, looks: Sequence[Look], choice: Choice, question: str) -> list[int | None]:
+        """How many tokens the pictures of each medium may become; None where there are none."""
+        pictures = [self._demand(look, choice, question) for look in looks]
+        sounds = [self._sound(look) for look in looks]
+        each = iter(shares(budget, [demand for demand in (*pictures, *sounds) if demand is not None]))
+        given = [None if demand is None else next(each) for demand in pictures]
+        # A clip that stands twice is taken in once, so both places get the same.
+        return [None if share is None else min(other for look, other in zip(looks, given, strict=True)
+                                               if other is not None and look.key == mine.key)
+                for mine, share in zip(looks, given, strict=True)]
 
     def _settle(self, look: Look, choice: Choice, question: str, share: int | None) -> None:
         """Decides which seconds of an opened clip are decoded, and how many tokens its pictures may become."""
