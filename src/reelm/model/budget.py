@@ -47,12 +47,16 @@ def fewest(way: Way, pictures: Callable[[int], int], most: int) -> int:
 
 
 def frames_within(way: Way, pictures: Callable[[int], int], most: int, share: int) -> int:
-    """How many frames, up to `most`, a share pays for: the most that can have the tokens they wish.
+    """How many frames, up to `most`, a share pays for: the most that can have the tokens they wish, and one more where
+    that leaves less of the share unused.
 
     Where not even two can, two if they can be reduced so far, else one. One frame may cost more than two: it is
     repeated like a still picture.
     """
     many = 1 + largest(most - 1, lambda more: way.wish(pictures(1 + more)) <= share)
-    if many > 1 or most == 1:
-        return many
-    return 2 if way.least(pictures(2)) <= share else 1
+    if many == 1 < most:
+        return 2 if way.least(pictures(2)) <= share else 1
+    if way.steered and many < most and way.least(pictures(many + 1)) <= share:
+        used = [way.shape(pictures(frames), share)[0] for frames in (many, many + 1)]
+        many += used[1] > used[0]
+    return many
