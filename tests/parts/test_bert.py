@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from kernels.llama_vid import answered, linear, norm
 from kernels.recorded import apart, recorded, worst
 from reelm.errors import UsageError
+from reelm.kernels.attending import slot_tokens
+from reelm.kernels.merging import merge_alike
+from reelm.kernels.scoring import soft_choice
 from reelm.parts.bert import QueryBert, published
 
 
@@ -60,6 +63,67 @@ def test_prompt_and_features_equal_llama_vid(record_property):
     file = recorded("llama_vid", "vlm_attention")
     bert = loaded(file, "vlm_att_encoder.bert.", file.settings["bert_heads"])
     found = {name: apart(answered(file, bert, name), y) for name, y in file.named("out.").items()}
+    worst(found, record_property, 5e-5)
+
+
+def b_vllm(file, clip, noise=None):
+    """A clip through B-VLLM: frames chosen softly, alike ones merged, each then read by the spatial Q-Former."""
+    meta, w = file.settings, file.weights
+    prompt = meta["prompts"]["first" if clip == min(clips_of(file), key=frames_of) else "second"]
+    words, x = file[f"prompt_ids.{prompt}"][None], file[f"{clip}.image_features"]
+    temporal, spatial = (loaded(file, f"vlm_att_encoder_{kind}.bert.", meta["bert_heads"])
+                         for kind in ("temporal", "spatial"))
+    queries = w["vlm_att_query_temporal"][:, :meta["queries_temporal_used"]]
+    eps = meta.get("vit_ln_eps", 1e-5)
+    asked = temporal(queries, norm(file, "vlm_att_ln_temporal", x[:, 0], eps)[None], words)
+    choice = soft_choice(linear(file, "vlm_att_projector_temporal", asked)[0], x[:, 0], temperature=meta["tau"],
+                         noise=noise)
+    patches = norm(file, "vlm_att_ln_spatial", x[:, 1:], eps)
+    frames, _ = merge_alike((choice @ patches.flatten(1)).unflatten(1, patches.shape[1:]), choice,
+                            meta["merge_threshold"], as_released=True)
+    y = spatial(w["vlm_att_query_spatial"].expand(len(frames), -1, -1), frames, words.expand(len(frames), -1))
+    y = linear(file, "vlm_att_val_projector_spatial", linear(file, "vlm_att_projector_spatial", y))
+    return choice, frames, y.flatten(0, 1)
+
+
+def clips_of(file):
+    return sorted({name.split(".")[0] for name in file.tensors if name.startswith("v")})
+
+
+def frames_of(clip):
+    return int(clip[1:])
+
+
+@torch.no_grad()
+def test_frames_chosen_merged_and_read_equal_b_vllm(record_property):
+    file, found = recorded("b_vllm", "vlm_attention"), {}
+    for clip in clips_of(file):
+        for case in ("noisefree", "fixednoise"):
+            name = f"{clip}.{case}"
+            if f"{name}.out" in file.tensors:
+                noise = file[f"{name}.gumbel"][0] if case == "fixednoise" else None
+                choice, frames, y = b_vllm(file, clip, noise)
+                found[f"{name}.P"] = apart(choice, file[f"{name}.P"])
+                found[name] = apart(y, file[f"{name}.out"])
+                if f"{name}.merged_frames" in file.tensors:
+                    found[f"{name}.merged"] = apart(frames, file[f"{name}.merged_frames"])
+    worst(found, record_property, 5e-4)
+
+
+@torch.no_grad()
+def test_frames_with_times_in_slots_equal_vtg_llm(record_property):
+    file, found = recorded("vtg_llm", "encode"), {}
+    w, meta = file.weights, file.settings
+    seen = norm(file, "ln_vision", file["vit_features"], meta["vit_ln_eps"])
+    bert = loaded(file, "Qformer.bert.", meta["heads"])
+    frames = bert(w["query_tokens"].expand(len(seen), -1, -1), seen)
+    frames = frames + w["video_frame_position_embedding.weight"][:len(frames), None]
+    times = w["video_time_position_embedding"][file["absolute_seconds"][0]]
+    for name, y in file.named("out.").items():
+        sampler, time = name.split(".")
+        tokens = (frames + times[:, None] * int(time[-1])).flatten(0, 1)[None]
+        tokens = slot_tokens(tokens, w["sampler.slots"]) if sampler == "slot" else tokens
+        found[name] = apart(linear(file, "llama_proj", tokens), y)
     worst(found, record_property, 5e-5)
 
 
