@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from reelm.config import PartConfig
+from reelm.kernels.tiling import square_grid, tiled
 from reelm.parts.base import Sampler
 from reelm.parts.samplers.uniform import frame_times, uniform_indices
 from reelm.registry import part
@@ -23,23 +24,11 @@ def grid_indices(count: int, frames: int) -> np.ndarray:
     return np.arange(0, count, max(count // frames, 1), dtype=np.int64)[:frames]
 
 
-def tiled(rgb: np.ndarray) -> np.ndarray:
-    """Pictures [k,3,H,W] as one [3, rows·H, columns·W], in reading order; white where the last row is short.
-
-    As many columns as the root of k, rounded: six pictures stand in two columns and three rows.
-    """
-    count, _, height, width = rgb.shape
-    columns = round(math.sqrt(count))
-    rows = -(-count // columns)
-    cells = np.full((rows * columns, 3, height, width), WHITE, rgb.dtype)
-    cells[:count] = rgb
-    return cells.reshape(rows, columns, 3, height, width).transpose(2, 0, 3, 1, 4).reshape(
-        3, rows * height, columns * width)
-
-
 @part("sampler", "grid")
 class Grid(Sampler):
     """`frames` frames spread evenly over the clip, tiled into one picture that stands for all of it.
+
+    As many columns as the root of `frames`, rounded, in reading order: six stand in two columns and three rows.
 
     The picture has the mean time of its frames.
 
@@ -67,4 +56,5 @@ class Grid(Sampler):
         return 1
 
     def arrange(self, frames: Frames) -> Frames:
-        return Frames(tiled(frames.rgb)[None], frames.at_s.mean(keepdims=True), np.zeros(1, bool))
+        picture = tiled(torch.from_numpy(frames.rgb), square_grid(len(frames)), WHITE).numpy()
+        return Frames(picture[None], frames.at_s.mean(keepdims=True), np.zeros(1, bool))
