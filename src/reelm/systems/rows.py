@@ -58,7 +58,7 @@ class Row:
             lacks = [what for what, there in (("no parity or identity", {"parity", "identity"} & set(self.shown)),
                                               ("no run", "cli" in self.shown)) if not there]
             said = f"in part: {said or 'a run'} ({', '.join(lacks)})"
-        if self.weights == "own" and "claim" not in self.shown:
+        if self.weights != "none" and "claim" not in self.shown:
             said += "; claim not shown"
         qualities = ["small core"] if self.core else []
         qualities += [_EVIDENCE[self.evidence]] if self.evidence in _EVIDENCE else []
