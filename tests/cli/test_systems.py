@@ -30,7 +30,7 @@ def test_a_budget_that_cannot_be_kept_tells_the_least_that_would_do(media_folder
     assert done.returncode == 5 and "at least 18" in done.stderr and "tokens=18 fits" in done.stderr
     done = reelm("ask", "clip.mp4", "What?", "-m", "random", "--tokens", "3", "--compressor", "pool", "--sampler",
                  "scene", "--json", "--max-tokens", "2", cwd=media_folder)
-    assert json.loads(done.stdout)["tokens"]["vision"] == 3
+    assert 0 < json.loads(done.stdout)["tokens"]["vision"] <= 3
 
 
 def test_parts_that_conflict_are_usage_errors(media_folder: Path) -> None:

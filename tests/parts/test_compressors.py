@@ -44,7 +44,7 @@ def test_a_compressor_gives_exactly_what_it_promises_within_any_budget(kind: str
         assert out.x.shape[1] == WIDTH and out.x.isfinite().all()
         assert keep is None or not part.steered or len(out) <= keep
         assert set(out.kind.tolist()) == {AUDIO} and set(out.source.tolist()) == {3}
-        assert (out.at_s >= 0).all() and (out.at_s <= 2.0 * (grid[0] - 1)).all() and (out.size > 0).all()
+        assert (out.at_s >= 0).all() and (out.at_s <= 2.0 * (grid[0] - 1) + 1e-5).all() and (out.size > 0).all()
         if part.merges:
             torch.testing.assert_close(out.size.sum(), tokens.size.sum())
             assert out.score.max() == tokens.score.max()
