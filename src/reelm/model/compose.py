@@ -122,7 +122,7 @@ def _placed(chain: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _built(chain: Sequence[dict[str, Any]], model: ReelmModel, name: str, fresh: bool) -> Iterator[nn.Module]:
     """The compressors of a chain: those the model has with their weights, the others anew."""
     there = _present(model, model.config)
-    weight = model.get_input_embeddings().weight
+    weight: Any = model.get_input_embeddings().weight
     for settings in chain:
         known = there.get(_key(settings))
         if known is not None:
@@ -134,7 +134,7 @@ def _built(chain: Sequence[dict[str, Any]], model: ReelmModel, name: str, fresh:
             raise CheckpointError(f"compressor {settings['kind']!r} has {needed:,} numbers that must be trained, and "
                                   "the model brings none for it", where=name,
                                   remedy="Load a model that was trained with it, or take one without weights, as pool")
-        yield made.to(weight.device, weight.dtype)  # type: ignore[call-overload]
+        yield made.to(weight.device, weight.dtype)
 
 
 def _present(model: ReelmModel, config: ReelmConfig) -> dict[str, nn.Module]:

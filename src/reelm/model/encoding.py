@@ -151,7 +151,7 @@ class MediaEncoding:
                 raise UsageError(f"the same media twice: give {names}, one of the first two")
             if (raw is None and towered is None) != (counts is None):
                 raise UsageError(f"give {names} together")
-        vision = []
+        vision: list[Tensor] = []
         if pixels is not None and video_frames is not None:
             vision = [one.x for one in self.look_at(pixels, video_frames, question=question)]
         audio = self.encode_audio(banks, audio_frames) if banks is not None and audio_frames is not None else []

@@ -275,6 +275,7 @@ class Senses:
         """The most frames that could be looked at: all of the clip, or those that the sampler takes by itself."""
         if look.sampler.length == "free" and choice.frames is None:
             return max(1, min(look.reader.info().frame_count, media.Limits().frames))
+        assert look.at_s is not None  # the sampler has picked by itself, see `_demand`
         return len(look.at_s)
 
     def _demand(self, look: Look, choice: Choice, question: str) -> Demand | None:
