@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kernels.recorded import apart, recorded, worst
 from reelm.kernels import mixing
 from reelm.kernels.mixing import mixed, mixed_both_ways, selective_scan
+from reelm.kernels.pooling import strided_pool
 
 NAMES = ("u", "delta", "A", "B", "C", "D")
 
@@ -34,6 +35,11 @@ def test_the_scan_and_the_block_equal_the_formula_of_storm(record_property):
         "forward only": apart(mixed_both_ways(x, norm, forward)[0], file["block_forward_only"]),
         "shared": apart(mixed_both_ways(x, norm, forward, forward)[0], file["block_shared_weights"]),
     }
+    block = mixed_both_ways(x, norm, forward, backward)
+    for name, y in file.named("temporal_").items():
+        kind, factor = name.split("_")
+        ours = strided_pool(block, (int(factor), 1, 1)) if kind == "pool" else block[:, ::int(factor)]
+        found[name] = apart(ours[0], y)
     worst(found, record_property, 1e-9)
 
 

@@ -18,9 +18,11 @@ from reelm.kernels.pooling import (
     guided_pool,
     progressive_count,
     progressive_pool,
+    stacked,
     stretched,
     strided_grid,
     strided_pool,
+    two_ways,
     windows_for,
 )
 
@@ -111,7 +113,7 @@ def test_strided_pooling_equals_free_video_llm(record_property):
     for name, y in file.named("pool.").items():
         shape, _, mode = name.removesuffix("_pool").rpartition("_")
         if shape in strides:
-            frames = y.shape[1] * math.prod(strides[shape]) // side**2
+            frames = y.shape[1] // math.prod(strided_grid((1, side, side), strides[shape]))
             x = clip(file["image_features"][:frames], (side, side))
             found[name] = apart(strided_pool(x, strides[shape], {"avg": "mean"}.get(mode, mode)).flatten(1, 3), y)
     worst(found, record_property, 2e-6)
@@ -174,6 +176,22 @@ def test_stretching_loses_no_frame_unless_it_must_equal_the_release(count, to):
     assert stretched(5, 8, as_released=True).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+@settings(max_examples=30, deadline=None)
+@given(GRIDS, st.integers(1, 3))
+def test_stacked_cells_are_all_there_and_their_mean_is_the_pooled_one(grid, factor):
+    x = torch.randn(2, grid[0], grid[1] * factor, grid[2] * factor, 3)
+    y = stacked(x, factor)
+    assert y.shape == (2, *grid, factor * factor * 3)
+    assert torch.equal(y.flatten().sort().values, x.flatten().sort().values)
+    torch.testing.assert_close(y.unflatten(-1, (-1, 3)).mean(-2), strided_pool(x, (1, factor, factor)))
+    torch.testing.assert_close(y[0, 0, 0, 0, -3:], x[0, 0, factor - 1, factor - 1])
+
+
+def test_two_ways_tell_when_and_where():
+    x = torch.arange(4.0).view(1, 4, 1, 1, 1) + 10 * torch.arange(3.0).view(1, 1, 1, 3, 1)
+    assert two_ways(x)[0, :, 0].tolist() == [10, 11, 12, 13, 1.5, 11.5, 21.5]
+
+
 def test_what_cannot_be_pooled_is_refused_with_numbers():
     x = torch.zeros(1, 2, 3, 3, 1)
     with pytest.raises(UsageError, match=r"\(2, 3, 3\) is smaller than one window of \(1, 4, 4\)"):
@@ -188,5 +206,7 @@ def test_what_cannot_be_pooled_is_refused_with_numbers():
         guided_pool(x, x[..., 0], (1, 1, 1), (1, 1, 1), temperature=0)
     with pytest.raises(UsageError, match="0 frames"):
         stretched(0, 4)
+    with pytest.raises(UsageError, match="2 × 2 do not fill a frame of 3 × 3"):
+        stacked(x, 2)
     assert strided_grid((3, 5, 5), (1, 2, 2)) == (3, 2, 2)
     assert strided_grid((3, 5, 5), (1, 2, 2), ceil=True) == (3, 3, 3)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kernels.recorded import apart, recorded, worst
 from reelm.errors import UsageError
-from reelm.kernels.scenes import depths, neighbour_likeness, scene_ends
+from reelm.kernels.scenes import depths, neighbour_likeness, scene_ends, scene_frames
 
 
 def test_likeness_and_depth_equal_videollamb(record_property):
@@ -60,6 +60,15 @@ def test_depth_equals_a_walk_to_both_hills(likeness):
     assert depths(torch.tensor(likeness, dtype=torch.float64)).tolist() == looped(likeness)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 12))
+def test_every_scene_is_shown_from_its_first_to_its_last_frame(lengths, most):
+    ends = [sum(lengths[:i + 1]) - 1 for i in range(len(lengths))]
+    for frames, end, length in zip(scene_frames(ends, most), ends, lengths, strict=True):
+        assert frames[0] == end - length + 1 and len(set(frames)) == len(frames) == min(most, length)
+        assert most == 1 or frames[-1] == end
+
+
 def test_a_still_picture_is_one_scene_unless_it_must_equal_the_release():
     x = torch.ones(6, 3)
     assert scene_ends(x, cuts=2) == scene_ends(x, alpha=0.5) == [5]
@@ -69,3 +78,5 @@ def test_a_still_picture_is_one_scene_unless_it_must_equal_the_release():
         scene_ends(x)
     with pytest.raises(UsageError, match="no frames"):
         scene_ends(x[:0], cuts=1)
+    with pytest.raises(UsageError, match="0 frames"):
+        scene_frames([3], 0)

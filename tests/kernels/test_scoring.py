@@ -31,6 +31,7 @@ from reelm.kernels.scoring import (
     shares,
     soft_choice,
     spread,
+    stepped,
     stitched,
 )
 from reelm.kernels.tiling import thumbnail
@@ -160,6 +161,11 @@ def test_indices_are_those_of_ts_llava():
         assert spread(*map(int, name.split(":")), as_released=True).tolist() == y, name
 
 
+def test_steps_are_those_of_ig_vlm():
+    told = json.loads((parity_dir("ig_vlm") / "frames.json").read_text("utf-8"))["frames_picked"]
+    assert told and {name: stepped(*map(int, name.split(":"))).tolist() for name in told} == told
+
+
 def test_thumbnails_and_samples_together_equal_ts_llava(record_property):
     file, found = recorded("ts_llava", "aggregate"), {}
     frames = F.interpolate(file["frames16"], scale_factor=21, mode="nearest")
@@ -170,7 +176,8 @@ def test_thumbnails_and_samples_together_equal_ts_llava(record_property):
 
     for name, y in file.named("out.").items():
         method, count, samples = name[0], {"1": 4, "2": 6, "3": 8}[name[1]], int(name.rpartition(".")[2])
-        groups = [frames[spread(len(frames), count)]] if method != "Z" else [
+        groups = [
+            frames[spread(len(frames), count, as_released=True)]] if method != "Z" else [
             frames[i:i + count] for i in range(0, len(frames) - count + 1, count)]
         tokens = [encoded(thumbnail(group, (336, 336))[None])[0] for group in groups]
         if samples:
@@ -189,10 +196,9 @@ def test_cosines_equal_ppllava(record_property):
     x = F.linear(x, weights["clip_visual_projection.weight"]).unflatten(0, (batch, -1)).flatten(1, 2)
     asked = F.linear(file["text_pooled"], weights["clip_text_projection.weight"])
     ours = cosine(x, asked)
-    found = {"asked": apart(asked, file["text_projected"]), "cosine": apart(ours.view_as(file["cosine"]), file["cosine"])}
     scores = (ours * weights["logit_scale"].exp()).softmax(1)
-    found["scores"] = apart(scores, file["scores_softmax"])
-    worst(found, record_property, 1e-4)
+    worst({"asked": apart(asked, file["text_projected"]), "cosine": apart(ours.view_as(file["cosine"]), file["cosine"]),
+           "scores": apart(scores, file["scores_softmax"])}, record_property, 1e-4)
 
 
 def test_importance_and_rates_are_those_of_aim(record_property):
@@ -223,7 +229,7 @@ def test_a_soft_choice_is_a_share_of_every_frame_and_noise_moves_it():
     plain = soft_choice(asked, frames)
     torch.testing.assert_close(plain.sum(-1), torch.ones(3))
     assert torch.equal(plain, soft_choice(asked, frames, noise=torch.zeros(3, 10)))
-    draws = torch.stack([soft_choice(asked[0], frames, temperature=1e-3, noise=gumbel((10,))) for _ in range(4000)])
+    draws = soft_choice(asked[:1].expand(4000, -1), frames, temperature=1e-3, noise=gumbel((4000, 10)))
     torch.testing.assert_close(draws.mean(0), (asked[0] @ frames.mT / math.sqrt(8)).softmax(-1), atol=0.03, rtol=0)
 
 
@@ -231,6 +237,7 @@ def test_the_best_stand_in_order_and_the_earlier_of_equals_wins():
     assert best(torch.tensor([0.5, 0.9, 0.5, 0.1, 0.5]), 3).tolist() == [0, 1, 2]
     assert best(torch.tensor([0.5, 0.9]), 5).tolist() == [0, 1]
     assert spread(7, 7).tolist() == list(range(7)) and spread(7, 0).tolist() == []
-    for refused in (lambda: best(torch.ones(2), -1), lambda: spread(3, 4), lambda: segment_starts(3, 4)):
+    for refused in (lambda: best(torch.ones(2), -1), lambda: spread(3, 4), lambda: stepped(3, 0),
+                    lambda: segment_starts(3, 4)):
         with pytest.raises(UsageError, match="cannot"):
             refused()

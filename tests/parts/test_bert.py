@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from kernels.llama_vid import answered, linear, norm
 from kernels.recorded import apart, recorded, worst
+from parity_root import at_hand
 from reelm.errors import UsageError
 from reelm.kernels.attending import slot_tokens
 from reelm.kernels.merging import merge_alike
+from reelm.kernels.pooling import adaptive_pool
+from reelm.kernels.scenes import scene_ends, scene_frames
 from reelm.kernels.scoring import soft_choice
 from reelm.parts.bert import QueryBert, published
+from reelm.parts.bridge import MemoryBridge, from_videollamb
 
 
 def loaded(file, prefix, heads):
@@ -32,58 +38,56 @@ def loaded(file, prefix, heads):
     return bert
 
 
-@torch.no_grad()
-def test_two_levels_and_the_audio_branch_equal_video_llama(record_property):
-    file = recorded("video_llama", "two_level_qformer")
+def video_llama(file):
+    """Frame Q-Former, then video Q-Former over all frames; the audio branch."""
     meta, found, w = file.settings, {}, file.weights
     heads, batch = meta["heads"], meta["batch"]
-    if "vit_features" in file.tensors:
-        seen = norm(file, "ln_vision", file["vit_features"], meta["vit_ln_eps"])
-        frames = loaded(file, "Qformer.bert.", heads)(w["query_tokens"].expand(len(seen), -1, -1), seen)
-        places = w["video_frame_position_embedding.weight"]
-        frames = frames.unflatten(0, (batch, -1))
-        second = loaded(file, "video_Qformer.bert.", heads)
-        keys = (frames + places[:frames.shape[1], None]).flatten(1, 2)
-        found["keys"] = apart(keys, file["video_qformer_keys"])
-        turned = frames[:, file["permutation"]] + places[:frames.shape[1], None]
-        for name, seen in {"out": keys, "out_permuted_frames": turned.flatten(1, 2),
-                           "out_zero_positions": frames.flatten(1, 2),
-                           "out_single_frame": (frames[:, :1] + places[0]).flatten(1, 2)}.items():
-            y = linear(file, "llama_proj", second(w["video_query_tokens"].expand(batch, -1, -1), seen))
-            found[name] = apart(y, file[name])
+    seen = norm(file, "ln_vision", file["vit_features"], meta["vit_ln_eps"])
+    frames = loaded(file, "Qformer.bert.", heads)(w["query_tokens"].expand(len(seen), -1, -1), seen)
+    places = w["video_frame_position_embedding.weight"]
+    frames = frames.unflatten(0, (batch, -1))
+    second = loaded(file, "video_Qformer.bert.", heads)
+    keys = (frames + places[:frames.shape[1], None]).flatten(1, 2)
+    found["keys"] = apart(keys, file["video_qformer_keys"])
+    turned = frames[:, file["permutation"]] + places[:frames.shape[1], None]
+    for name, seen in {"out": keys, "out_permuted_frames": turned.flatten(1, 2),
+                       "out_zero_positions": frames.flatten(1, 2),
+                       "out_single_frame": (frames[:, :1] + places[0]).flatten(1, 2)}.items():
+        y = linear(file, "llama_proj", second(w["video_query_tokens"].expand(batch, -1, -1), seen))
+        found[name] = apart(y, file[name])
     x = file["audio_features"]
     seen = x + w["audio_position_embedding.weight"][:x.shape[1]]
     y = loaded(file, "audio_Qformer.bert.", heads)(w["audio_query_tokens"].expand(len(x), -1, -1), seen)
     found["audio"] = apart(linear(file, "audio_llama_proj", y), file["audio_out"])
-    worst(found, record_property, 5e-5)
+    return found
 
 
-@torch.no_grad()
-def test_prompt_and_features_equal_llama_vid(record_property):
-    file = recorded("llama_vid", "vlm_attention")
+def llama_vid(file):
+    """Prompt and features through the Q-Former, then context and content tokens."""
     bert = loaded(file, "vlm_att_encoder.bert.", file.settings["bert_heads"])
-    found = {name: apart(answered(file, bert, name), y) for name, y in file.named("out.").items()}
-    worst(found, record_property, 5e-5)
+    return {name: apart(answered(file, bert, name), y) for name, y in file.named("out.").items()}
 
 
-def b_vllm(file, clip, noise=None):
-    """A clip through B-VLLM: frames chosen softly, alike ones merged, each then read by the spatial Q-Former."""
+def b_vllm_frames(file, clip, noise=None):
+    """The frames a prompt chooses softly, alike ones merged, as B-VLLM does: the choice, the frames, the prompt."""
     meta, w = file.settings, file.weights
     prompt = meta["prompts"]["first" if clip == min(clips_of(file), key=frames_of) else "second"]
     words, x = file[f"prompt_ids.{prompt}"][None], file[f"{clip}.image_features"]
-    temporal, spatial = (loaded(file, f"vlm_att_encoder_{kind}.bert.", meta["bert_heads"])
-                         for kind in ("temporal", "spatial"))
     queries = w["vlm_att_query_temporal"][:, :meta["queries_temporal_used"]]
-    eps = meta.get("vit_ln_eps", 1e-5)
-    asked = temporal(queries, norm(file, "vlm_att_ln_temporal", x[:, 0], eps)[None], words)
+    asked = loaded(file, "vlm_att_encoder_temporal.bert.", meta["bert_heads"])(queries, x[None, :, 0], words)
     choice = soft_choice(linear(file, "vlm_att_projector_temporal", asked)[0], x[:, 0], temperature=meta["tau"],
                          noise=noise)
-    patches = norm(file, "vlm_att_ln_spatial", x[:, 1:], eps)
-    frames, _ = merge_alike((choice @ patches.flatten(1)).unflatten(1, patches.shape[1:]), choice,
-                            meta["merge_threshold"], as_released=True)
+    patches = norm(file, "vlm_att_ln_temporal", x[:, 1:], meta.get("vit_ln_eps", 1e-5))
+    mixed = (choice @ patches.flatten(1)).unflatten(1, patches.shape[1:])
+    return choice, merge_alike(mixed, choice, meta["merge_threshold"], as_released=True)[0], words
+
+
+def b_vllm_tokens(file, frames, words):
+    """Every frame as the tokens its spatial Q-Former reads with the prompt."""
+    w = file.weights
+    spatial = loaded(file, "vlm_att_encoder_spatial.bert.", file.settings["bert_heads"])
     y = spatial(w["vlm_att_query_spatial"].expand(len(frames), -1, -1), frames, words.expand(len(frames), -1))
-    y = linear(file, "vlm_att_val_projector_spatial", linear(file, "vlm_att_projector_spatial", y))
-    return choice, frames, y.flatten(0, 1)
+    return linear(file, "vlm_att_val_projector_spatial", linear(file, "vlm_att_projector_spatial", y)).flatten(0, 1)
 
 
 def clips_of(file):
@@ -94,29 +98,25 @@ def frames_of(clip):
     return int(clip[1:])
 
 
-@torch.no_grad()
-def test_frames_chosen_merged_and_read_equal_b_vllm(record_property):
-    file, found = recorded("b_vllm", "vlm_attention"), {}
+def b_vllm(file):
+    """From prompt and frames to tokens, with and without the recorded noise."""
+    found = {}
     for clip in clips_of(file):
         for case in ("noisefree", "fixednoise"):
             name = f"{clip}.{case}"
-            if f"{name}.out" in file.tensors:
-                noise = file[f"{name}.gumbel"][0] if case == "fixednoise" else None
-                choice, frames, y = b_vllm(file, clip, noise)
-                found[f"{name}.P"] = apart(choice, file[f"{name}.P"])
-                found[name] = apart(y, file[f"{name}.out"])
-                if f"{name}.merged_frames" in file.tensors:
-                    found[f"{name}.merged"] = apart(frames, file[f"{name}.merged_frames"])
-    worst(found, record_property, 5e-4)
+            choice, frames, words = b_vllm_frames(file, clip, file[f"{name}.gumbel"][0] if "fixed" in case else None)
+            found[f"{name}.P"] = apart(choice, file[f"{name}.P"])
+            if f"{name}.merged_frames" in file.tensors:
+                found[f"{name}.merged"] = apart(frames, file[f"{name}.merged_frames"])
+            found[name] = apart(b_vllm_tokens(file, frames, words), file[f"{name}.out"])
+    return found
 
 
-@torch.no_grad()
-def test_frames_with_times_in_slots_equal_vtg_llm(record_property):
-    file, found = recorded("vtg_llm", "encode"), {}
-    w, meta = file.weights, file.settings
+def vtg_llm(file):
+    """Frames with places and times, as they are or in slots."""
+    found, w, meta = {}, file.weights, file.settings
     seen = norm(file, "ln_vision", file["vit_features"], meta["vit_ln_eps"])
-    bert = loaded(file, "Qformer.bert.", meta["heads"])
-    frames = bert(w["query_tokens"].expand(len(seen), -1, -1), seen)
+    frames = loaded(file, "Qformer.bert.", meta["heads"])(w["query_tokens"].expand(len(seen), -1, -1), seen)
     frames = frames + w["video_frame_position_embedding.weight"][:len(frames), None]
     times = w["video_time_position_embedding"][file["absolute_seconds"][0]]
     for name, y in file.named("out.").items():
@@ -124,7 +124,48 @@ def test_frames_with_times_in_slots_equal_vtg_llm(record_property):
         tokens = (frames + times[:, None] * int(time[-1])).flatten(0, 1)[None]
         tokens = slot_tokens(tokens, w["sampler.slots"]) if sampler == "slot" else tokens
         found[name] = apart(linear(file, "llama_proj", tokens), y)
-    worst(found, record_property, 5e-5)
+    return found
+
+
+def videollamb(file):
+    """Scenes cut by their summary tokens, pooled frames of each read one after another with the memory."""
+    meta = file.settings
+    bridge = MemoryBridge(meta["mm_hidden_size"], meta["hidden_size"], meta["heads"], depth=meta["depth"],
+                          hidden=meta["intermediate"], memories=meta["memory_tokens"])
+    bridge.load_state_dict(from_videollamb(file.weights), strict=True)
+    x = file["hidden_states"]
+    side = math.isqrt(x.shape[2] - 1)
+    ends = scene_ends(x[0, :, 0], cuts=meta["k"], as_released=True)
+    assert ends == file["boundaries"].tolist()
+    grids = x[:, :, 1:].unflatten(2, (side, side))
+
+    def pooled(frames):
+        return adaptive_pool(grids[:, frames], (len(frames), *meta["pooled"])).flatten(1, 3)
+
+    scenes = [pooled(frames) for frames in scene_frames(ends, meta["max_frames_per_segment"])]
+    found, kept = {}, []
+    for i, tokens in enumerate(bridge(scenes)):
+        memory = bridge.recall(kept) if kept else bridge.memory[None]
+        if kept:
+            found[f"{i}.memory_in"] = apart(memory, file[f"segment{i}.memory_in"])
+        kept.append(bridge.read(scenes[i], memory)[1])
+        found[f"{i}.memory_out"] = apart(kept[-1], file[f"segment{i}.memory_out"])
+        found[f"{i}.tokens"] = apart(tokens, file[f"segment{i}.tokens_out"])
+    found["last"] = apart(tokens, file["last"])
+    found["image"] = apart(next(bridge([pooled([0])])), file["image.out"])
+    return found
+
+
+SYSTEMS = {"llama_vid/vlm_attention": (llama_vid, 5e-5), "vtg_llm/encode": (vtg_llm, 5e-5),
+           "videollamb/bridge": (videollamb, 5e-5), "video_llama/two_level_qformer": (video_llama, 5e-5),
+           "b_vllm/vlm_attention": (b_vllm, 5e-4)}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("path", [path for path in SYSTEMS if at_hand(f"{path}.safetensors")])
+def test_every_system_recorded_equals_ours_put_together(path, record_property):
+    compare, limit = SYSTEMS[path]
+    worst(compare(recorded(*path.split("/"))), record_property, limit)
 
 
 def test_padding_of_a_prompt_changes_nothing():

@@ -119,7 +119,8 @@ def _matched(metric: Tensor, step: int, in_order: bool) -> Tensor:
     return kept.argsort(dim=1).argsort(dim=1).gather(1, place)
 
 
-def merge_alike(x: Tensor, marks: Tensor, threshold: float = 0.75, *, as_released: bool = False) -> tuple[Tensor, Tensor]:
+def merge_alike(x: Tensor, marks: Tensor, threshold: float = 0.75, *,
+                as_released: bool = False) -> tuple[Tensor, Tensor]:
     """Rows whose marks point the same way become one, their mean: what is left, and which rows those were.
 
     A row joins the earlier row most like it when their likeness, (cosine + 1) / 2, exceeds `threshold`; whole chains

@@ -173,6 +173,30 @@ def progressive_pool(x: Tensor, group: int, first: int = 2, rest: int = 4) -> tu
     return torch.cat(parts, 1)[:, order], frame_of[order]
 
 
+def stacked(x: Tensor, factor: int) -> Tensor:
+    """Every block of factor × factor cells as one token that holds all of them, side by side: nothing is averaged away.
+
+    Shapes: x [B,T,h,w,D] to [B,T,h/factor,w/factor,factor²·D]; within a token in row, column order.
+    Raises: UsageError where `factor` does not divide rows and columns.
+    Source: the pixel shuffle of PVC (Yang et al. 2024) and of STORM's down-sampling, before their linear layers.
+    """
+    _, _, h, w, _ = x.shape
+    if factor < 1 or h % factor or w % factor:
+        raise UsageError(f"blocks of {factor} × {factor} do not fill a frame of {h} × {w}", where="pooling",
+                         remedy="Choose a factor that divides rows and columns")
+    blocks = x.unflatten(3, (-1, factor)).unflatten(2, (-1, factor))
+    return blocks.transpose(3, 4).flatten(4)
+
+
+def two_ways(x: Tensor) -> Tensor:
+    """One token for every frame, its mean, then one for every place of the picture, its mean over time.
+
+    Shapes: x [B,T,h,w,D] to [B,T + h·w,D].
+    Source: Video-ChatGPT (Maaz et al. 2023) 3.1, which RED-VILLM takes over.
+    """
+    return torch.cat((x.mean((2, 3)), x.mean(1).flatten(1, 2)), 1)
+
+
 def stretched(count: int, to: int, *, as_released: bool = False) -> Tensor:
     """Which of `count` frames stand at `to` places, an even share of places for each, in order: int64 [to].
 

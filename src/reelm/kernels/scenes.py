@@ -28,6 +28,22 @@ def depths(likeness: Tensor) -> Tensor:
     return _climbed(likeness) + _climbed(likeness.flip(0)).flip(0) - 2 * likeness
 
 
+def scene_frames(ends: list[int], most: int = 8) -> list[list[int]]:
+    """The frames that stand for each scene, at most `most`: all, or evenly from the first to the last, fractions cut.
+
+    Raises: UsageError for a `most` below 1.
+    Source: VideoLLaMB 3.1.
+    """
+    if most < 1:
+        raise UsageError(f"a scene cannot be {most} frames", where="scenes", remedy="Keep at least one")
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    picked = []
+    for start, end in zip(starts, ends, strict=True):
+        count = min(most, end - start + 1)
+        picked.append([start + i * (end - start) // max(count - 1, 1) for i in range(count)])
+    return picked
+
+
 def scene_ends(x: Tensor, *, alpha: float | None = None, cuts: int | None = None, most: int = 15,
                as_released: bool = False) -> list[int]:
     """The last frame of each scene, rising; the last frame of the video is always there.

@@ -45,7 +45,8 @@ def most_changed(x: Tensor, count: int) -> Tensor:
     """
     means = F.normalize(x.flatten(1, -2).mean(1), dim=-1)
     change = 1 - (means[1:] * means[:-1]).sum(-1)
-    return torch.cat((torch.zeros(min(count, 1), dtype=torch.long, device=x.device), best(change, max(count - 1, 0)) + 1))
+    first = torch.zeros(min(count, 1), dtype=torch.long, device=x.device)
+    return torch.cat((first, best(change, max(count - 1, 0)) + 1))
 
 
 def spread(count: int, picks: int, *, as_released: bool = False) -> Tensor:
@@ -74,6 +75,18 @@ def segment_starts(count: int, picks: int) -> Tensor:
         raise UsageError(f"cannot pick {picks} of {count}", where="scoring",
                          remedy="Ask for at most as many as there are")
     return torch.arange(picks) * count // max(picks, 1)
+
+
+def stepped(count: int, picks: int) -> Tensor:
+    """Every int(count / picks)-th of `count` frames from the first on: int64 [picks]. The end may never be seen.
+
+    Raises: UsageError for more picks than frames, or none.
+    Source: IG-VLM (Kim et al. 2024); the same frames, tests/kernels/test_scoring.py.
+    """
+    if not 1 <= picks <= count:
+        raise UsageError(f"cannot pick {picks} of {count}", where="scoring",
+                         remedy="Ask for at least one and at most as many as there are")
+    return torch.arange(picks) * (count // picks)
 
 
 def box_side(grid: Side, ratio: float) -> Side:
@@ -129,7 +142,7 @@ def region(x: Tensor, scores: Tensor, ratio: float, *, as_released: bool = False
 
 
 def shares(total: int, weights: list[int], most: int, *, as_released: bool = False) -> list[int]:
-    """`total` tokens split in proportion to whole weights, none above `most`, and nothing left over while there is room.
+    """`total` tokens in proportion to whole weights, none above `most`, and nothing left over while there is room.
 
     What the fractions leave goes to the largest fractions first; without any weight all count the same. `as_released`
     drops the fractions and whatever is above `most`, and gives nothing where all weights are 0, as HiRED does.
@@ -190,7 +203,7 @@ def partition_budgets(early: Tensor, grid: Side, rho: float, alpha: float, *, as
 
 
 def stitched(grid: Side, tile: Side) -> Tensor:
-    """The raster order of a picture put together from tiles: numbers of tokens, tile after tile, int64 [rows·columns·h·w].
+    """The raster order of a picture made of tiles: numbers of tokens counted tile after tile, int64 [rows·columns·h·w].
 
     For grid (rows, columns) of tiles of (h, w) tokens.
     """

@@ -12,7 +12,7 @@ from reelm.errors import UsageError
 
 
 def tall_grid(count: int) -> tuple[int, int]:
-    """Rows and columns that hold exactly `count` frames, as square as that goes, rows >= columns: 6 is (3, 2), 5 (5, 1).
+    """Rows and columns that hold just `count` frames, as square as that goes, rows >= columns: 6 is (3, 2), 5 (5, 1).
 
     Source: TS-LLaVA (Qu et al. 2024); the same, tests/kernels/test_tiling.py.
     """

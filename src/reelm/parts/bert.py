@@ -1,4 +1,4 @@
-"""BERT with cross-attention, which several systems call Q-Former: learnt queries that read features, alone or with text.
+"""BERT with cross-attention, the Q-Former of several systems: learnt queries that read features, alone or with text.
 
 Queries and text see each other in every layer; only queries see the features, in every `every`-th layer, and both have
 perceptrons of their own. Names of weights are those of the published checkpoints below `bert.`.
@@ -41,7 +41,7 @@ class _Added(nn.Module):
 
 
 class Attention(nn.Module):
-    """What the rows of x [B,N,C] find in `seen` [B,M,C'], added to them and normed; `mask` is true where they may look."""
+    """What the rows of x [B,N,C] find in `seen` [B,M,C'], added and normed; `mask` is true where they may look."""
 
     def __init__(self, width: int, seen_width: int, heads: int) -> None:
         super().__init__()
@@ -112,8 +112,8 @@ class QueryBert(nn.Module):
     VTG-LLM and B-VLLM, tests/parts/test_bert.py.
     """
 
-    def __init__(self, width: int, heads: int, depth: int, seen_width: int, *, hidden: int | None = None, every: int = 2,
-                 words: int = 0, places: int = 512) -> None:
+    def __init__(self, width: int, heads: int, depth: int, seen_width: int, *, hidden: int | None = None,
+                 every: int = 2, words: int = 0, places: int = 512) -> None:
         super().__init__()
         if width % heads:
             raise UsageError(f"a width of {width} cannot be shared by {heads} heads", where="QueryBert",
