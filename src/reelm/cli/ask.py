@@ -38,7 +38,7 @@ def ask(
         help="Videos, pictures, sounds or folders of pictures, then the question; `-` reads one of them from stdin.")],
     start: Annotated[str | None, typer.Option(help="Begin here: seconds, or 1:02.5, in every file.")] = None,
     end: Annotated[str | None, typer.Option(help="Stop before here: seconds, or 1:15.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Look at this many frames per second.")] = None,
+    fps: options.Fps = None,
     frames: options.Frames = None,
     tokens: options.Tokens = None,
     system: options.System = None,

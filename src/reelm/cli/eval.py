@@ -1,4 +1,4 @@
-"""`reelm eval TASK[,TASK]`: figures with intervals; `reelm eval A.jsonl [B.jsonl]`: scored again, compared."""
+"""`reelm eval TASK[,TASK]`: figures with intervals; `reelm eval A.jsonl [B.jsonl ...]`: scored again, compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reelm.cli import options, terminal
+from reelm.cli import ask, options, terminal
 from reelm.cli.progress import QUIET_S, spoken
 from reelm.errors import UsageError
 
@@ -27,13 +27,13 @@ reelm eval niah --clips DIR puts needles into your own videos and asks for them;
 set as published (several tasks: DIR/TASK each). Answers are kept: run again, only what is missing is asked, and a kill
 loses at most one --batch.
 
-reelm eval A.answers.jsonl scores saved answers again; with a second file the two runs are compared, item by item.
+reelm eval A.answers.jsonl scores saved answers again; with more files every two runs are compared, item by item.
 """
 
 
 def eval_(
-    what: Annotated[list[str], typer.Argument(metavar="TASK[,TASK] | ANSWERS.jsonl [ANSWERS.jsonl]",
-                                              help="Tasks, or one or two files of answers.")],
+    what: Annotated[list[str], typer.Argument(metavar="TASK[,TASK] | ANSWERS.jsonl...",
+                                              help="Tasks, or files of answers.")],
     model: options.Model = "reelm-tiny",
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data set, as published.")] = None,
     clips: Annotated[Path | None, typer.Option(metavar="DIR", help="Videos to hide needles in (niah).")] = None,
@@ -51,10 +51,8 @@ def eval_(
                                               "for an endpoint is read from the environment.")] = None,
     check_data: Annotated[bool, typer.Option("--check-data", help="Only say what is missing.")] = False,
     frames: options.Frames = None,
-    tokens: options.Tokens = None,
-    system: options.System = None,
-    sampler: options.Sampler = None,
-    compressor: options.Compressor = None,
+    fps: options.Fps = None, tokens: options.Tokens = None,
+    system: options.System = None, sampler: options.Sampler = None, compressor: options.Compressor = None,
     max_tokens: options.MaxTokens = 64,
     device: options.Device = "auto",
     json: Annotated[bool, typer.Option("--json", help="A list of result objects on stdout.")] = False,
@@ -79,7 +77,7 @@ def eval_(
     by = judge_of(judge, out)
     for task, _ in places:
         grader(task, by)  # says which task lacks a judge before a model is loaded
-    asked = {"max_tokens": max_tokens, "frames": frames, "tokens": tokens}
+    asked = {"max_tokens": max_tokens, "frames": frames, "fps": fps, "tokens": tokens}
     lm = None if control == "oracle" else loaded(model, device, asked, options.parts(system, sampler, compressor))
     show([measure(task, root, lm, settings, out, store, by) for task, root in places], json)
 
@@ -124,10 +122,11 @@ def roots(names: list[str], data: Path | None, clips: Path | None, out: Path, ea
 
 
 def loaded(name: str, device: str, asked: dict[str, Any], parts: dict[str, Any]) -> Respondent:
-    """The model as the runner asks it."""
+    """The model as the runner asks it. Raises: UsageError for both frames and fps."""
     import reelm
     from reelm.eval.models import Local
 
+    ask.check(asked["fps"], asked["frames"], None)
     with terminal.busy(f"loading {name}"):
         lm = reelm.load(name, device=device, **parts)
     return Local(lm, **{key: value for key, value in asked.items() if value is not None})
@@ -150,7 +149,9 @@ def measure(task: Task, root: Path, lm: Respondent | None, settings: Settings, o
     told = result(done, root, model, settings) | ({"judge": judge.report()} if grade and judge else {})
     control = "" if settings.control == "none" else f".{settings.control}"
     share = "" if settings.share == (0, 1) else f".{settings.share[0] + 1}of{settings.share[1]}"
-    stem = f"{task.name}.{Path(model.name).name.replace(':', '_')}{control}{share}"
+    how = getattr(model, "options", {})
+    looked = "".join(f".{name}{how[name]:g}" for name in ("fps", "frames") if name in how)
+    stem = f"{task.name}.{Path(model.name).name.replace(':', '_')}{looked}{control}{share}"
     write_answers(out / f"{stem}.answers.jsonl", done, model, settings)
     (out / f"{stem}.json").write_text(jsons.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
     terminal.say(f"{out / stem}.json and {stem}.answers.jsonl")
@@ -187,22 +188,11 @@ class Line:
 
 
 def of_files(paths: list[Path], judge: str | None, out: Path) -> list[dict[str, Any]]:
-    """Saved answers scored again; of two files, their comparison as well."""
-    from reelm.eval.results import compared, measured, read_answers
+    """Saved answers scored again; of several files, every pair compared as well."""
+    from reelm.eval.arms import side_by_side
+    from reelm.eval.results import read_answers
 
-    if len(paths) > 2:
-        raise UsageError(f"{len(paths)} files of answers", remedy="Give one to score, two to compare")
-    read = [read_answers(path, judge_of(judge, out)) for path in paths]
-    told: list[dict[str, Any]] = [{"task": task.name, "model": {"name": head["model"]}, "headline": task.headline,
-                                   **measured(task, rows)} for head, task, rows in read]
-    if len(read) == 2:
-        (one, task, mine), (other, second, yours) = read
-        if task.name != second.name:
-            raise UsageError(f"{paths[0]} is of task {task.name}, {paths[1]} of {second.name}",
-                             remedy="Compare runs of one task")
-        told.append({"task": task.name, "model": {"name": f"{one['model']} - {other['model']}"},
-                     **compared(task, mine, yours)})
-    return told
+    return side_by_side(paths, [read_answers(path, judge_of(judge, out)) for path in paths])
 
 
 def show(results: list[dict[str, Any]], json: bool) -> None:

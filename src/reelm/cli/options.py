@@ -47,6 +47,7 @@ Model = Annotated[str, typer.Option("--model", "-m", help="A name of `reelm mode
                                     autocompletion=model_names)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", autocompletion=devices)]
 Frames = Annotated[int | None, typer.Option(min=1, help="Look at this many frames in all.")]
+Fps = Annotated[float | None, typer.Option(help="Look at this many frames per second.")]
 FolderFps = Annotated[float | None, typer.Option(help="So many pictures of a folder fill a second; 3 unless given.")]
 NoAudio = Annotated[bool, typer.Option("--no-audio", help="Do not listen to the sound track.")]
 Tokens = Annotated[int | None, typer.Option(min=1, help="The most tokens that all media of a question may become; "
