@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # An environment beside it for lmms-eval, whose pins contradict ours: it sees all of .venv and changes nothing there.
 LMMS := .venv-lmms
 
-.PHONY: help demo test test-all test-lmms lint bench studies zoo tiny package package-check clean venv
+.PHONY: help demo test test-all test-lmms lint bench studies systems zoo tiny package package-check clean venv
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -67,6 +67,10 @@ bench: $(STAMP) ## speed and memory on this machine, as ratios
 
 studies: $(STAMP) ## every controlled comparison: tables and plots in runs/studies (hours; goes on where it was stopped)
 	$(BIN)/reelm study all --out runs/studies
+
+systems: $(STAMP) ## run the tests that show something of a system; write down which passed, and docs/systems.md
+	$(BIN)/python -m pytest -m system --record-systems src/reelm/systems/shown.json $(PYTEST_ARGS)
+	$(BIN)/reelm systems --markdown > docs/systems.md
 
 zoo: $(STAMP) ## every kind of media file: what opens, what does not, and how many pictures come wrong
 	PYTHONPATH=tests $(BIN)/python -m media.zoo

@@ -32,6 +32,7 @@ def kept(store: Path) -> int:
         return 0
 
 
+@pytest.mark.system("videoniah", "cli")
 def test_needles_are_hidden_in_ones_own_clips_and_the_oracle_finds_them(tmp_path):
     hay = clips(tmp_path / "clips", seconds=9.0)
     (hay / "notes.txt").write_text("not a video")

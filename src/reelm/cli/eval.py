@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 
 OUT = Path("runs/eval")
 CONTROLS = ("none", "blind", "rotated", "mute", "dark", "oracle")
+What = Annotated[list[str], typer.Argument(metavar="TASK[,TASK] | ANSWERS.jsonl...",
+                                           help="Tasks, or files of answers.")]
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="The data set, as published.")]
+Clips = Annotated[Path | None, typer.Option(metavar="DIR", help="Videos to hide needles in (niah).")]
+Needles = Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures to hide, named by their files (niah "
+                                              "--clips).")]
+Each = Annotated[int | None, typer.Option(min=1, help="How much of every kind to make, without --data.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="What to make, without --data; 0 unless given.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="For results, answers, reports, made videos; runs/eval "
+                                          "unless said.")]
+Store = Annotated[Path | None, typer.Option(metavar="FILE", help="Kept answers; answers.sqlite in --out.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first items.")]
+Batch = Annotated[int, typer.Option(min=1, help="Items asked at once.")]
+CheckData = Annotated[bool, typer.Option("--check-data", help="Only say what is missing.")]
 Control = Annotated[str, typer.Option(metavar="|".join(CONTROLS), help="blind: without the media; mute: without the "
                                       "sound; dark: without the pictures; rotated: every option in every place; "
                                       "oracle: the right answers.")]
@@ -49,30 +63,16 @@ reelm eval A.answers.jsonl scores saved answers again; with more files every two
 
 
 def eval_(
-    what: Annotated[list[str], typer.Argument(metavar="TASK[,TASK] | ANSWERS.jsonl...",
-                                              help="Tasks, or files of answers.")],
+    what: What,
     model: options.Model = "reelm-tiny",
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data set, as published.")] = None,
-    clips: Annotated[Path | None, typer.Option(metavar="DIR", help="Videos to hide needles in (niah).")] = None,
-    needles: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures to hide, named by their files (niah "
-                                                 "--clips).")] = None,
-    each: Annotated[int | None, typer.Option(min=1, help="How much of every kind to make, without --data.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="What to make, without --data; 0 unless given.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="For results, answers, reports, made videos; "
-                                             "runs/eval unless said.")] = None,
-    store: Annotated[Path | None, typer.Option(metavar="FILE", help="Kept answers; answers.sqlite in --out.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first items.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Items asked at once.")] = 1,
-    control: Control = "none",
-    share: Share = "1/1",
-    judge: Judges = None,
-    judge_mode: JudgeMode = "careful",
-    export_lmms: ExportLmms = None,
-    check_data: Annotated[bool, typer.Option("--check-data", help="Only say what is missing.")] = False,
-    frames: options.Frames = None,
-    fps: options.Fps = None,
-    max_tokens: options.MaxTokens = 64,
-    device: options.Device = "auto",
+    data: Data = None, clips: Clips = None, needles: Needles = None, each: Each = None, seed: Seed = None,
+    out: Out = None, store: Store = None,
+    limit: Limit = None, batch: Batch = 1, control: Control = "none", share: Share = "1/1",
+    judge: Judges = None, judge_mode: JudgeMode = "careful",
+    export_lmms: ExportLmms = None, check_data: CheckData = False,
+    frames: options.Frames = None, fps: options.Fps = None, tokens: options.Tokens = None,
+    system: options.System = None, sampler: options.Sampler = None, compressor: options.Compressor = None,
+    max_tokens: options.MaxTokens = 64, device: options.Device = "auto",
     json: Annotated[bool, typer.Option("--json", help="A list of result objects on stdout.")] = False,
 ) -> None:
     """Measure a model; see `HELP`."""
@@ -89,19 +89,25 @@ def eval_(
         raise UsageError(f"no control {control!r}", remedy=f"One of: {', '.join(CONTROLS)}")
     settings = Settings(limit, batch, "none" if control == "oracle" else control, part_of(share))
     places = roots(what[0].split(","), data, out, {"clips": clips, "needles": needles, "each": each, "seed": seed})
-    look = {"frames": frames, "fps": fps}
+    look, parts = {"frames": frames, "fps": fps, "tokens": tokens}, options.parts(system, sampler, compressor)
     counts = {task.name: check(task, root, settings) for task, root in places}
     if check_data:
-        terminal.out.print("\n".join(f"{name}: {count} items, all media are there" for name, count in counts.items()))
+        listed(counts)
         return
     if export_lmms is not None:
-        to_lmms(places, settings, control, export_lmms, model, look, max_tokens)
+        to_lmms(places, settings, control, export_lmms, model, look | parts, max_tokens)
         return
     by = panel_of(judge, judge_mode, out)
     for task, _ in places:
         grader(task, by)  # says which task lacks a judge before a model is loaded
-    lm = None if control == "oracle" else loaded(model, device, look | {"max_tokens": max_tokens})
+    lm = None if control == "oracle" else loaded(model, device, look | {"max_tokens": max_tokens}, parts)
     show([measure(task, root, lm, settings, out, store, by) for task, root in places], json)
+
+
+def listed(counts: dict[str, int]) -> None:
+    """Says that nothing is missing."""
+    for name, count in counts.items():
+        terminal.out.print(f"{name}: {count} items, all media are there")
 
 
 def part_of(share: str) -> tuple[int, int]:
@@ -156,14 +162,14 @@ def made(task: Task, out: Path, wish: Wish) -> Path:
     return there.root
 
 
-def loaded(name: str, device: str, asked: dict[str, Any]) -> Respondent:
+def loaded(name: str, device: str, asked: dict[str, Any], parts: dict[str, Any]) -> Respondent:
     """The model as the runner asks it. Raises: UsageError for both frames and fps."""
     import reelm
     from reelm.eval.models import Local
 
     ask.check(asked["fps"], asked["frames"], None)
     with terminal.busy(f"loading {name}"):
-        lm = reelm.load(name, device=device)
+        lm = reelm.load(name, device=device, **parts)
     return Local(lm, **{key: value for key, value in asked.items() if value is not None})
 
 

@@ -29,15 +29,15 @@ def manifest() -> ModelManifest:
 class Reelm(lmms):
     """A model of ours, asked in lmms-eval's simple form: the media in their order, then the text.
 
-    `pretrained` is whatever `reelm.load` takes; `frames`, `fps`, `audio` as in `VideoLM.answer`. `batch_size`: items
-    answered at once. Generation settings that have no effect here are told once; an item that cannot be answered is
-    told and has an empty reply.
+    `pretrained` is whatever `reelm.load` takes; `frames`, `fps`, `tokens`, `audio` as in `VideoLM.answer`. `batch_size`:
+    items answered at once. Generation settings that have no effect here are told once; an item that cannot be answered
+    is told and has an empty reply.
     Raises: UsageError for a batch size that is no number.
     """
 
     def __init__(self, pretrained: str = "reelm-tiny", device: str | None = None, batch_size: int | str = 1,
                  max_batch_size: int | None = None, frames: int | None = None, fps: float | None = None,
-                 audio: bool = True) -> None:
+                 tokens: int | None = None, audio: bool = True) -> None:
         super().__init__()
         import reelm
 
@@ -49,7 +49,7 @@ class Reelm(lmms):
             raise UsageError(f"batch_size {batch_size!r}, max_batch_size {max_batch_size!r}", where="lmms-eval",
                              remedy="Give --batch_size a number; it is not searched for")
         self._model = reelm.load(str(pretrained), device=device or "auto")
-        self._look: dict[str, Any] = {"frames": frames, "fps": fps, "audio": audio}
+        self._look: dict[str, Any] = {"frames": frames, "fps": fps, "tokens": tokens, "audio": audio}
         self._told: set[str] = set()
 
     @property
