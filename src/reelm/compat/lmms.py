@@ -30,7 +30,7 @@ class Reelm(lmms):
     """A model of ours, asked in lmms-eval's simple form: the media in their order, then the text.
 
     `pretrained` is whatever `reelm.load` takes; `frames`, `fps`, `tokens`, `audio` as in `VideoLM.answer`.
-    `batch_size`: items answered at once. Generation settings that have no effect here are told once; an item that cannot
+    `batch_size`: items answered at once. Settings that have no effect here are told once; an item that cannot
     be answered is told and has an empty reply.
     Raises: UsageError for a batch size that is no number.
     """
