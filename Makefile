@@ -12,7 +12,10 @@ BIN  := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(shell printf '%s' '$(TORCH_SPEC)' | cksum | cut -d' ' -f1)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-all lint bench studies zoo tiny package package-check clean venv
+# An environment beside it for lmms-eval, whose pins contradict ours: it sees all of .venv and changes nothing there.
+LMMS := .venv-lmms
+
+.PHONY: help demo test test-all test-lmms lint bench studies systems zoo tiny package package-check clean venv
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -45,6 +48,16 @@ test: $(STAMP) ## the fast tests
 test-all: $(STAMP) ## every test, the slow ones too
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+$(LMMS)/.ready: $(STAMP) tests/eval/lmms.txt
+	$(BIN)/python -m venv --clear $(LMMS)
+	@echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+	  > "$$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	$(LMMS)/bin/python -m pip --disable-pip-version-check install -qq --no-deps -r tests/eval/lmms.txt
+	@touch $@
+
+test-lmms: $(LMMS)/.ready ## fifty items through lmms-eval and through reelm eval: equal answers and figures
+	$(BIN)/python -m pytest -m slow tests/eval/test_lmms.py $(PYTEST_ARGS)
+
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -54,6 +67,10 @@ bench: $(STAMP) ## speed and memory on this machine, as ratios
 
 studies: $(STAMP) ## every controlled comparison: tables and plots in runs/studies (hours; goes on where it was stopped)
 	$(BIN)/reelm study all --out runs/studies
+
+systems: $(STAMP) ## run the tests that show something of a system; write down which passed, and docs/systems.md
+	$(BIN)/python -m pytest -m system --record-systems src/reelm/systems/shown.json $(PYTEST_ARGS)
+	$(BIN)/reelm systems --markdown > docs/systems.md
 
 zoo: $(STAMP) ## every kind of media file: what opens, what does not, and how many pictures come wrong
 	PYTHONPATH=tests $(BIN)/python -m media.zoo
@@ -69,5 +86,5 @@ package-check: package ## install both into empty environments and ask from anot
 	$(BIN)/python -m pytest -m slow tests/house/test_package.py $(PYTEST_ARGS)
 
 clean: ## remove what make made here (not the cached base model)
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LMMS) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,3 +17,8 @@ def parity_dir(name: str) -> Path:
     if not folder.is_dir():
         pytest.fail(f"no reference vectors in {folder}; REELM_PARITY_DIR must hold video/, audio_video/ and so on")
     return folder
+
+
+def at_hand(file: str) -> bool:
+    """False for a recording that is left out of this repository for its size; all of `$REELM_PARITY_DIR` is at hand."""
+    return bool(os.environ.get("REELM_PARITY_DIR")) or (FIXTURES / file).is_file()

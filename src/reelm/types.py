@@ -188,6 +188,11 @@ class Message:
     role: Literal["system", "user", "assistant"]
     parts: tuple[Part, ...]
 
+    @property
+    def words(self) -> str:
+        """Its text, a line for each part of text."""
+        return "\n".join(part for part in self.parts if isinstance(part, str))
+
 
 @dataclass
 class Tokens:

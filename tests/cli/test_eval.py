@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
-from house.command import environment, reelm
+from eval.judge_server import says, serving
+from house.command import reelm, reelm_forked
 from tasks.miniatures import egoschema, msvd_qa
 from tasks.miniatures.niah import clips, hidden
 
@@ -34,6 +32,7 @@ def kept(store: Path) -> int:
         return 0
 
 
+@pytest.mark.system("videoniah", "cli")
 def test_needles_are_hidden_in_ones_own_clips_and_the_oracle_finds_them(tmp_path):
     hay = clips(tmp_path / "clips", seconds=9.0)
     (hay / "notes.txt").write_text("not a video")
@@ -47,15 +46,25 @@ def test_needles_are_hidden_in_ones_own_clips_and_the_oracle_finds_them(tmp_path
     assert saved["scores"]["circular"]["value"] == 1.0 and len(saved["splits"]["type"]) == 9
 
 
+def test_a_newcomer_without_any_data_can_measure(tmp_path):
+    args = ("eval", "audio_visual", "--each", "1", "--control", "oracle", "--out", str(tmp_path))
+    done = reelm(*args, "--json")
+    assert done.returncode == 0, done.stderr
+    (told,) = json.loads(done.stdout)
+    assert told["scores"]["accuracy"]["value"] == 1.0 and told["items"] == told["videos"] == 5
+    assert "making audio_visual: 5 of 5 videos" in done.stderr and "5 videos in" in done.stderr
+    again = reelm(*args, "--check-data")
+    assert again.stdout == "audio_visual: 5 items, all media are there\n" and "making" not in again.stderr
+
+
 def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(root, tmp_path):
     args = ["eval", "niah", "--data", str(root), "-m", "random", "--max-tokens", "4"]
-    process = subprocess.Popen([sys.executable, "-m", "reelm.cli", *args, "--out", str(tmp_path / "cut")],
-                               env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = reelm_forked(*args, "--out", str(tmp_path / "cut"))
     store = tmp_path / "cut" / "answers.sqlite"
-    while (had := kept(store)) < 2 and process.poll() is None:
+    while (had := kept(store)) < 2 and process.is_alive():
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     after = kept(store)
     assert 2 <= had <= after < 24, f"{after} answers when it was killed"
     on = reelm(*args, "--out", str(tmp_path / "cut"), "--json")
@@ -86,6 +95,29 @@ def test_saved_answers_are_scored_again_and_two_are_compared(root, tmp_path):
     assert "oracle - random" in table.stdout and table.returncode == 0
 
 
+def test_a_page_lies_beside_the_results_and_what_stops_it_costs_neither_figures_nor_answers(root, tmp_path):
+    args = ["eval", "niah", "--data", str(root), "--control", "oracle", "--out", str(tmp_path)]
+    done = reelm(*args)
+    assert done.returncode == 0 and f"{tmp_path / 'niah.oracle.html'}: to be opened in a browser" in done.stderr
+    page = (tmp_path / "niah.oracle.html").read_text("utf-8")
+    assert page.count('src="data:video/mp4;base64,') == 6 and "24 items about 1 videos; 24 right" in page
+    for lost in ("niah.oracle.json", "niah.oracle.answers.jsonl", "niah.oracle.html"):
+        (tmp_path / lost).unlink()
+    (tmp_path / "niah.oracle.html").mkdir()  # no file can be written there
+    barred = reelm(*args)
+    assert barred.returncode == 0 and "no report: " in barred.stderr and "circular" in barred.stdout
+    (tmp_path / "niah.oracle.json").unlink()
+    with patch("reelm.eval.report.small", side_effect=KeyboardInterrupt):
+        stopped = reelm(*args)
+    assert stopped.returncode == 130 and json.loads((tmp_path / "niah.oracle.json").read_text("utf-8"))["items"] == 24
+    assert len((tmp_path / "niah.oracle.answers.jsonl").read_text("utf-8").splitlines()) == 25
+    answers, media = str(tmp_path / "niah.oracle.answers.jsonl"), tmp_path / "again"
+    both = reelm("eval", answers, answers, "--out", str(media), "--data", str(root))
+    assert both.returncode == 0, both.stderr
+    against = (media / "niah.oracle.against.niah.oracle.html").read_text("utf-8")
+    assert "24 both are right" in against and against.count('src="data:video/mp4;base64,') == 6
+
+
 def test_turning_the_options_shows_a_model_that_loves_a_letter_and_a_server_gets_its_file(tmp_path):
     (tmp_path / "data").mkdir()
     egoschema.make(tmp_path / "data")
@@ -106,6 +138,35 @@ def test_a_task_of_open_answers_asks_for_a_judge_before_it_loads_a_model(tmp_pat
     assert done.returncode == 2 and "scored by a judge" in done.stderr and "--judge local:FOLDER" in done.stderr
 
 
+def test_two_judges_grade_saved_answers_as_published_and_their_agreement_is_told(tmp_path):
+    """Item 0 is a yes to both, item 3 a no, on 1 and 2 they differ: kappa is 0. A second run asks nobody."""
+    rows = [{"id": str(i), "video": f"v{i}", "text": "What?", "options": [], "answer": "a dog", "reply": f"reply {i}",
+             "facts": {"question": "What?"}} for i in range(4)]
+    head = {"schema": 1, "reelm": "answers", "task": "msvd_qa", "model": "m", "settings": {}}
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (head, *rows)))
+
+    def grade(handler, body):
+        item = int(body["messages"][-1]["content"].split("reply ")[1][0])
+        word = "yes" if item in {"strict": (0, 1), "mild": (0, 2)}[body["model"]] else "no"
+        says(f"{{'pred': '{word}', 'score': 4.8}}")(handler, body)
+
+    with serving() as server:
+        server.always = grade
+        args = ("eval", str(tmp_path / "a.jsonl"), "--judge", f"strict@{server.address}", "--judge",
+                f"mild@{server.address}", "--judge-mode", "official", "--out", str(tmp_path / "o"))
+        done = reelm(*args, "--json")
+        assert done.returncode == 0, done.stderr
+        (told,) = json.loads(done.stdout)
+        assert told["scores"]["accuracy"]["value"] == 0.5 and told["scores"]["score"]["value"] == 4.0
+        assert told["judge"]["mode"] == "official" and told["judge"]["settings"]["temperature"] == 0.7
+        assert told["agreement"]["accuracy"]["kappa"] == 0.0 and told["agreement"]["accuracy"]["same"] == 0.5
+        assert {one["body"]["temperature"] for one in server.seen} == {0.7} and len(server.seen) == 8
+        table = reelm(*args)
+        assert "kappa of accuracy" in table.stdout and len(server.seen) == 8
+    alone = reelm("eval", str(tmp_path / "a.jsonl"), "--judge-mode", "official")
+    assert alone.returncode == 2 and "without a judge" in alone.stderr
+
+
 def test_what_is_missing_is_told_with_its_own_exit_code(root, tmp_path):
     there = reelm("eval", "niah", "--data", str(root), "--check-data")
     assert there.returncode == 0 and there.stdout == "niah: 24 items, all media are there\n"
@@ -117,11 +178,14 @@ def test_what_is_missing_is_told_with_its_own_exit_code(root, tmp_path):
 
 
 @pytest.mark.parametrize(("args", "word"), [
-    (["nap", "--data", "."], "no task 'nap'"), (["niah"], "--data or --clips"),
-    (["niah", "--data", ".", "--clips", "."], "--data or --clips"), (["niah", "niah", "--data", "."], "niah,niah"),
+    (["nap", "--data", "."], "no task 'nap'"), (["niah"], "--clips DIR"),
+    (["niah", "--data", ".", "--clips", "."], "--clips has no effect"),
+    (["temporal", "--clips", "."], "--clips has no effect on temporal"),
+    (["world", "--data", ".", "--each", "3"], "--each"), (["egoschema"], "needs the data set of egoschema"),
+    (["niah", "niah", "--data", "."], "niah,niah"),
     (["niah", "--data", ".", "--control", "deaf"], "no control 'deaf'"),
-    (["niah", "--data", ".", "--share", "3/2"], "--share"), (["a.jsonl", "b.jsonl", "c.jsonl"], "3 files"),
-    (["nowhere.jsonl"], "cannot be read"),
+    (["niah", "--data", ".", "--share", "3/2"], "--share"), (["nowhere.jsonl"], "cannot be read"),
+    (["a.jsonl", "--data", "."], "for their page alone"),
 ])
 def test_calls_that_cannot_work_are_usage_errors(args, word, tmp_path):
     done = reelm("eval", *args, cwd=tmp_path)

@@ -13,8 +13,9 @@ import pytest
 from eval.judge_server import Served, completion, drips, fails, hangs_up, says, sends, serving, sleeps
 from reelm.errors import PolicyError, UsageError
 from reelm.eval.endpoint import Endpoint
-from reelm.eval.judge import OFFICIAL, Judge, JudgeSettings, Unreachable
+from reelm.eval.judge import Judge, JudgeSettings, Unreachable
 from reelm.eval.verdicts import Verdicts
+from reelm.tasks.judged import UNSAID, Judged
 from reelm.tasks.verdict import grade, read_object
 from reelm.types import Message
 
@@ -48,10 +49,13 @@ def test_the_request_is_what_the_protocol_wants(server: Served, judge: Judge) ->
     assert "Authorization" not in request["headers"]
 
 
-def test_the_official_settings_are_sent_in_parity_mode(server: Served) -> None:
-    Judge(Endpoint("m", server.address), OFFICIAL).ask("1", QUESTION, read)
-    assert {k: server.seen[0]["body"][k] for k in ("temperature", "top_p", "max_tokens")} == {
-        "temperature": 0.7, "top_p": 0.95, "max_tokens": 800}
+@pytest.mark.parametrize(("published", "sent"), [
+    (Judged.published, {"temperature": 0.7, "top_p": 0.95, "max_tokens": 800}),
+    (UNSAID, {"temperature": 1.0, "top_p": 1.0})])
+def test_the_official_settings_are_sent_in_parity_mode(server: Served, published: Any, sent: Any) -> None:
+    Judge(Endpoint("m", server.address), JudgeSettings.official(published)).ask("1", QUESTION, read)
+    body = server.seen[0]["body"]
+    assert {key: body[key] for key in ("temperature", "top_p", "max_tokens") if key in body} == sent
 
 
 def test_the_model_that_really_answered_is_reported(server: Served, judge: Judge) -> None:

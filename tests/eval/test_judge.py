@@ -13,12 +13,14 @@ import pytest
 from eval.judge_server import Served, says, serving, sleeps
 from reelm.errors import UsageError
 from reelm.eval.endpoint import Endpoint
-from reelm.eval.judge import OFFICIAL, Judge, JudgeSettings, Reply, in_order, opened
+from reelm.eval.judge import Judge, JudgeSettings, Reply, in_order, opened
 from reelm.eval.verdicts import Verdicts
+from reelm.tasks.judged import Judged
 from reelm.tasks.verdict import grade, read_object
 from reelm.types import Image, Message
 
 QUESTION = (Message("user", ("Grade it.",)),)
+OFFICIAL = JudgeSettings.official(Judged.published)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,39 +10,19 @@ import pytest
 
 import reelm
 from reelm.data.noises import COMPUTED
-from reelm.data.questions import PLOTS_OF
-from reelm.data.world import frames, held_out
+from reelm.data.world import frames
 from reelm.errors import UsageError
 from reelm.eval.photographs import accepted
-from reelm.eval.run import PAIRED, TYPES, fits, frozen, items, measure, parts_of, row, shuffled
+from reelm.eval.run import fits, frozen, measure, parts_of, row, shuffled
+from reelm.tasks.world_make import items
 from reelm.types import Audio, AudioVideo, Frames
-
-
-@pytest.mark.parametrize("kind", [t for t in PLOTS_OF if t in TYPES])
-def test_items_are_the_same_every_time_and_show_unseen_combinations_only(kind: str) -> None:
-    first, again = list(items(kind, 12)), list(items(kind, 12))
-    assert first == again and len({i.scene.seed for i in first}) == (6 if kind in PAIRED else 12)
-    assert all(held_out(a.kind, a.colour) for i in first for a in i.scene.actors)
-    assert {i.scene.plot for i in first} == set(PLOTS_OF[kind]) - {"photo"}
-
-
-def test_types_never_share_a_scene() -> None:
-    seeds = [{i.scene.seed for i in items(kind, 30)} for kind in TYPES]
-    assert len(set().union(*seeds)) == sum(map(len, seeds))
-
-
-@pytest.mark.parametrize("kind", PAIRED)
-def test_presence_is_asked_in_pairs_with_yes_and_no(kind: str) -> None:
-    asked = list(items(kind, 12))
-    for yes, no in zip(asked[::2], asked[1::2], strict=True):
-        assert yes.scene == no.scene and (yes.question.answer, no.question.answer) == ("yes", "no")
 
 
 def test_sound_is_left_out_or_left_alone() -> None:
     item = next(i for i in items("match", 200) if i.scene.sound and i.scene.sound.events[0].name in COMPUTED)
-    both, text = parts_of(item, "none", None)
+    both, text = parts_of(item, "none")
     assert isinstance(both, AudioVideo) and text == item.question.text
-    assert isinstance(parts_of(item, "mute", None)[0], Frames) and isinstance(parts_of(item, "dark", None)[0], Audio)
+    assert isinstance(parts_of(item, "mute")[0], Frames) and isinstance(parts_of(item, "dark")[0], Audio)
     assert not fits("sound", "mute") and not fits("sound", "frozen") and fits("sound", "blind")
 
 
@@ -68,8 +47,8 @@ def test_frozen_shows_one_moment_only() -> None:
 
 def test_blind_gets_the_question_alone() -> None:
     item = next(items("colour", 1))
-    assert parts_of(item, "blind", None) == (item.question.text,)
-    seen, text = parts_of(item, "none", None)
+    assert parts_of(item, "blind") == (item.question.text,)
+    seen, text = parts_of(item, "none")
     assert isinstance(seen, Frames) and text == item.question.text
 
 
@@ -92,18 +71,15 @@ def test_right_answers_are_counted_whatever_their_form() -> None:
     assert "70.0" in row("count", "none", score)
 
 
-def test_a_real_model_is_asked_through_files_and_frames(tmp_path: Path) -> None:
-    lm = reelm.load("random")
-    for folder in (None, tmp_path):
-        score, record = measure(lm, "object", 2, files=folder, batch=2)
-        assert score.total == 2 and all(r["said"] for r in record)
-    assert len(list(tmp_path.glob("*.mp4"))) == 2
+def test_a_real_model_is_asked() -> None:
+    score, record = measure(reelm.load("random"), "object", 2, batch=2)
+    assert score.total == 2 and all(r["said"] for r in record)
 
 
-def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
-    for kind, control, folder in (("smell", "none", None), ("object", "loud", None), ("object", "blind", tmp_path)):
+def test_what_cannot_be_measured_is_refused() -> None:
+    for kind, control in (("smell", "none"), ("object", "loud"), ("object", "mute")):
         with pytest.raises(UsageError, match="cannot measure"):
-            measure(None, kind, 1, control, folder)
+            measure(None, kind, 1, control)
 
 
 def test_a_photograph_counts_when_the_answer_is_or_ends_in_an_accepted_word() -> None:

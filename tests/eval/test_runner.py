@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from reelm.eval.models import Local, Oracle
 from reelm.eval.results import compared, read_answers, result, write_answers
 from reelm.eval.runner import Settings, check, run
 from reelm.eval.store import Answers
-from reelm.tasks.base import Item, find
+from reelm.tasks.base import Item, Task, find
 from reelm.types import Answer
 from tasks.miniatures.niah import hidden
 
@@ -168,3 +168,24 @@ def test_a_real_model_answers_and_the_result_says_how(root, tmp_path):
     name, weight = next(iter(lm.model.named_parameters()))
     weight.data.view(-1)[0] += 1
     assert Local(lm, max_tokens=4).fingerprint() != model.fingerprint(), name
+
+
+def test_the_oracle_knows_each_of_two_items_that_ask_the_same(tmp_path: Path) -> None:
+    class Twins(Task):
+        def items(self, root: Path) -> Iterator[Item]:
+            yield from (Item(name, name, (), "Which?", answer=name) for name in ("a", "b"))
+
+        def annotations(self, root: Path) -> tuple[Path, ...]:
+            return ()
+
+        def chance(self, item: Item) -> float:
+            return 0.0
+
+        def score(self, item: Item, text: str) -> dict[str, float]:
+            return {"accuracy": float(text == item.answer)}
+
+    task = Twins()
+    with Answers(tmp_path / "kept.sqlite") as store:
+        for _ in range(2):
+            done = run(task, tmp_path, Oracle(task), store)
+            assert [row.scored.scores for row in done.rows] == [{"accuracy": 1.0}] * 2

@@ -1,4 +1,4 @@
-"""Kept answers: what `put` returned from is there, for this process and for others, even after a kill."""
+"""What is kept: what `put` returned from is there, for this process and for others, even after a kill."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import pytest
 from house.command import environment
 from reelm.errors import UsageError
 from reelm.eval.store import Answers
+from reelm.eval.verdicts import Verdicts, key_of
+from reelm.types import Message
 
+QUESTION = (Message("user", ("Grade it.",)),)
 WRITER = """
 import sys
 from pathlib import Path
@@ -64,3 +67,41 @@ def test_what_is_no_file_of_answers_is_refused(tmp_path):
         base.execute("PRAGMA user_version=99")
     with pytest.raises(UsageError, match="form 99"):
         Answers(tmp_path / "new")
+
+
+def test_of_verdicts_the_newest_stays_and_both_kinds_may_lie_in_one_file(tmp_path):
+    with Answers(tmp_path / "a.sqlite") as answers, Verdicts(tmp_path / "a.sqlite") as verdicts:
+        answers.put({"one": {"text": "an answer"}})
+        for reply in ("first", "second"):
+            verdicts.keep("one", "judge", "1", QUESTION, {}, reply, "m")
+        assert verdicts.find("one") == "second" and len(verdicts) == len(answers) == 1
+
+
+def older(path: Path, columns: str) -> Path:
+    """A file of verdicts as it was when every fact had a column, with one verdict."""
+    with sqlite3.connect(path) as base:
+        base.execute(f"CREATE TABLE verdicts ({columns})")
+        base.execute("INSERT INTO verdicts VALUES (?, 'judge', '1', ?, ?, ?, 'm', 1.5)",
+                     (key_of("judge", "1", QUESTION, {"temperature": 0.0}),
+                      '[{"role": "user", "content": "Grade it."}]', '{"temperature": 0.0}', '{"score": 4}'))
+    return path
+
+
+def test_a_file_of_verdicts_of_the_older_form_is_read_on(tmp_path):
+    path = older(tmp_path / "v.sqlite", "key TEXT PRIMARY KEY, judge, version, prompt, settings, reply, model, at REAL")
+    for _ in range(2):
+        with Verdicts(path) as kept:
+            key = key_of("judge", "1", QUESTION, {"temperature": 0.0})
+            assert kept.find(key) == '{"score": 4}' and len(kept) == 1
+            assert kept.get(key) == {"judge": "judge", "version": "1", "settings": {"temperature": 0.0}, "model": "m",
+                                     "prompt": [{"role": "user", "content": "Grade it."}], "reply": '{"score": 4}',
+                                     "at": 1.5}
+
+
+def test_a_table_that_something_else_wrote_is_left_as_it_is(tmp_path):
+    path = older(tmp_path / "v.sqlite", "a, b, c, d, e, f, g, h")
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="columns a, b, c"):
+        Verdicts(path)
+    with sqlite3.connect(path) as base:
+        assert base.execute("SELECT c FROM verdicts").fetchall() and len(path.read_bytes()) == len(before)

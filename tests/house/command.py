@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest.mock import patch
 
@@ -35,6 +37,22 @@ def reelm_process(*args: str, cwd: Path | None = None, stdin: str = "") -> Done:
     """Runs `reelm` as a user does: a process, its exit code, its two streams."""
     return subprocess.run([sys.executable, "-m", "reelm.cli", *args], cwd=cwd, env=environment(), input=stdin,
                           text=True, capture_output=True, timeout=600, check=False)
+
+
+def reelm_forked(*args: str) -> BaseProcess:
+    """Starts `reelm` in a fork of this process, which pays for importing torch for both: to be killed at any time."""
+    import reelm.model  # noqa: F401
+
+    process = get_context("fork").Process(target=_alone, args=args)
+    process.start()
+    return process
+
+
+def _alone(*args: str) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # the threads of the process that was forked do not exist in this one
+    reelm(*args)
 
 
 def reelm(*args: str, cwd: Path | None = None, stdin: str = "", **more: str) -> Done:

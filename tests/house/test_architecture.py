@@ -12,8 +12,8 @@ from house.tree import SOURCE, named, python_files, tracked
 
 #: From the ground up. A room may import from every level below its own; rooms of one level do not know each other.
 LEVELS = (
-    {"errors"}, {"view"}, {"types"}, {"registry", "config"}, {"kernels", "media"}, {"parts"}, {"model"},
-    {"compat", "data", "programs", "tasks"}, {"train", "eval", "serve"}, {"studies"}, {"cli"},
+    {"errors"}, {"view"}, {"types"}, {"registry", "config", "systems"}, {"kernels", "media"}, {"parts"}, {"model"},
+    {"compat", "data", "programs"}, {"tasks"}, {"train", "eval", "serve"}, {"studies"}, {"cli"},
 )
 #: `import reelm`, the face of the package, gives `load` and so stands where the model stands.
 FACE = "model"

@@ -35,7 +35,8 @@ def run(*command: str, cwd: Path) -> str:
 def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert inside == {named(path).removeprefix("src/") for path in tracked() if named(path).startswith("src/reelm/")}
+    own = {named(path).removeprefix("src/") for path in tracked() if named(path).startswith("src/reelm/")}
+    assert inside == own | {f"reelm/{named(path)}" for path in tracked() if named(path).startswith("recipes/systems/")}
     whole = zipfile.ZipFile(wheel).namelist()
     assert any(name.endswith("licenses/NOTICE") for name in whole)
 
@@ -63,3 +64,4 @@ def test_it_installs_into_an_empty_environment_and_answers_from_another_folder(
     said = run(reelm, "ask", str(media_folder / "clip.mp4"), "What is it?", "-m", "random:av", "--json", cwd=tmp_path)
     assert '"audio_used": true' in said
     assert "uniform" in run(reelm, "parts", cwd=tmp_path)
+    assert "pllava" in run(reelm, "systems", cwd=tmp_path)

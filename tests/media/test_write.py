@@ -29,6 +29,19 @@ def test_each_container_holds_pictures_and_sound(tmp_path: Path, suffix: str, co
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
 
 
+def test_sound_alone_is_written_and_costs_the_bits_it_may(tmp_path: Path) -> None:
+    sizes = []
+    for bps in (16_000, 64_000):
+        path = media.write_sound(tmp_path / f"{bps}.m4a", tone(4.0, 16_000, loudness=(0.5, 0.25)), bps)
+        with media.open(Clip(path)) as reader:
+            assert reader.info().kind == "audio" and reader.info().duration_s == pytest.approx(4.0, abs=0.15)
+        sizes.append(path.stat().st_size)
+    assert sizes[0] < sizes[1] and sizes[0] < 1.5 * 4 * 16_000 / 8
+    with pytest.raises(UsageError, match=r"Use \.m4a"):
+        media.write_sound(tmp_path / "a.wav", tone(1.0))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_odd_sides_are_made_even_and_said(tmp_path: Path) -> None:
     done = media.write_video(tmp_path / "odd.mp4", [np.full((33, 49, 3), 90, np.uint8)] * 3, 5)
     assert (done.width_px, done.height_px, done.padded_px, done.frames) == (50, 34, (1, 1), 3)

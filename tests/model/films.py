@@ -47,7 +47,7 @@ class Calls:
     def __init__(self, lm: VideoLM, patch: pytest.MonkeyPatch) -> None:
         self.opened = self.frames = self.sounds = self.encoded = self.positions = 0
         open_clip, fill = sensing.media.open, Engine._fill
-        vision, audio = lm.model.encode_vision, lm.model.encode_audio
+        vision, audio = lm.model.look_at, lm.model.encode_audio
 
         def opened(clip):
             self.opened += 1
@@ -77,7 +77,7 @@ class Calls:
 
         patch.setattr(sensing.media, "open", opened)
         patch.setattr(Engine, "_fill", filled)
-        patch.setattr(lm.model, "encode_vision", encoded(vision))
+        patch.setattr(lm.model, "look_at", encoded(vision))
         patch.setattr(lm.model, "encode_audio", encoded(audio))
 
     def reset(self) -> None:

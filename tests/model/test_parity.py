@@ -115,6 +115,7 @@ def _with_cells(model: ReelmModel, case: dict[str, torch.Tensor]) -> dict[str, A
     return given
 
 
+@pytest.mark.system("videollama2", "parity")
 @pytest.mark.parametrize(("folder", "stem", "case"), _cases())
 def test_logits_loss_and_greedy_tokens_are_the_recorded_ones(
     folder: str, stem: str, case: str, loaded: dict[tuple[str, str], Any], table: list[dict[str, Any]]

@@ -1,4 +1,4 @@
-"""Every registered sampler, encoder and connector keeps its family's promises; new parts are found by themselves."""
+"""Every registered part of four families keeps its family's promises; new parts are found by themselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reelm.errors import UsageError
 from reelm.registry import build, find, rows
 from reelm.types import AUDIO, VISION, Audio, Frames, MediaInfo, Tokens
 
-ROWS = [row for row in rows() if row.family in ("sampler", "encoder", "connector")]
+ROWS = [row for row in rows() if row.family in ("sampler", "encoder", "connector", "compressor")]
 MODULES = [row for row in ROWS if row.family != "sampler"]
 GRIDS = [(1, 1, 1), (2, 2, 2), (3, 4, 5), (4, 3, 2), (5, 6, 6)]
 
@@ -159,6 +159,14 @@ def test_an_encoder_in_half_precision_stays_near_itself(kind):
     assert float((half.float() - full).norm() / full.norm()) < 0.1
 
 
+def look(at_s: np.ndarray) -> Frames:
+    """Pictures that change a little all the time, and much every two seconds."""
+    grey = (at_s * 5 + 100 * (at_s // 2 % 2)).astype(np.uint8)
+    ramp = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    return Frames(grey[:, None, None, None] + np.broadcast_to(ramp, (len(at_s), 3, 4, 4)), at_s,
+                  np.zeros(len(at_s), bool))
+
+
 @pytest.mark.parametrize("kind", kinds("sampler"))
 @pytest.mark.parametrize("budget", [None, 1, 3, 100])
 @pytest.mark.parametrize("count", [1, 2, 7, 200])
@@ -166,8 +174,8 @@ def test_a_sampler_is_rising_in_range_within_budget_and_deterministic(kind, budg
     sampler = tiny("sampler", kind)
     times = 3.0 + np.arange(count) / 25
     info = MediaInfo("video", "clip.mp4", 3.0, float(times[-1]) + 0.04, times, fps=25.0)
-    picked = sampler.pick(info, budget)
+    picked = sampler.pick(info, budget, "What?", look)
     assert picked.dtype == np.float64 and len(picked) >= 1
     assert (np.diff(picked) >= 0).all() and info.start_s <= picked[0] and picked[-1] < info.end_s
     assert budget is None or len(picked) <= budget
-    assert np.array_equal(picked, tiny("sampler", kind).pick(info, budget))
+    assert np.array_equal(picked, tiny("sampler", kind).pick(info, budget, "What?", look))

@@ -10,23 +10,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reelm.errors import UsageError
-from reelm.parts.connectors.qformer import Attention, places
+from reelm.parts.bert import Attention
+from reelm.parts.connectors.qformer import places
 from reelm.registry import build
 
 SETTINGS = {"kind": "qformer", "in_width": 6, "out_width": 8, "queries": 5, "width": 12, "heads": 3, "depth": 2}
 
 
 def looped(attention: Attention, x: Tensor, seen: Tensor) -> Tensor:
-    """softmax(q·k / sqrt(d)) · v, one query and one head at a time."""
-    q, k, v = attention.query(x), attention.key(seen), attention.value(seen)
-    size = q.shape[1] // attention.heads
+    """softmax(q·k / sqrt(d)) · v, one query and one head at a time; then the linear layer, the sum and the norm."""
+    looks = attention.self
+    q, k, v = looks.query(x), looks.key(seen), looks.value(seen)
+    size = q.shape[1] // looks.heads
     out = torch.zeros_like(x)
-    for head in range(attention.heads):
+    for head in range(looks.heads):
         cut = slice(head * size, (head + 1) * size)
         for row in range(len(x)):
             share = torch.softmax(torch.stack([q[row, cut] @ key / math.sqrt(size) for key in k[:, cut]]), 0)
             out[row, cut] = sum(s * value for s, value in zip(share, v[:, cut], strict=True))
-    return attention.out(out)
+    return attention.output.LayerNorm(x + attention.output.dense(out))
 
 
 def test_it_equals_a_loop_over_queries_and_heads() -> None:
@@ -36,9 +38,10 @@ def test_it_equals_a_loop_over_queries_and_heads() -> None:
     seen = x[0].flatten(0, 2) + connector.place(places((3, 2, 2), x))
     y = connector.queries
     for layer in connector.layers:
-        y = layer.norms[0](y + looped(layer.itself, y, y))
-        y = layer.norms[1](y + looped(layer.across, y, seen))
-        y = layer.norms[2](y + layer.narrow(F.gelu(layer.widen(y))))
+        y = looped(layer.attention, y, y)
+        y = looped(layer.crossattention, y, seen)
+        wide = F.gelu(layer.intermediate_query.dense(y))
+        y = layer.output_query.LayerNorm(y + layer.output_query.dense(wide))
     torch.testing.assert_close(connector.project(x)[0, 0, 0], connector.out(y), atol=1e-9, rtol=0)
 
 

@@ -14,7 +14,7 @@ from reelm.errors import MediaError, UsageError
 from reelm.parts.samplers.fps import fps_indices
 from reelm.parts.samplers.uniform import uniform_indices
 from reelm.registry import build
-from reelm.types import MediaInfo
+from reelm.types import Frames, MediaInfo
 
 
 def info_of(times_s: list[float] | np.ndarray, fps: float = 25.0) -> MediaInfo:
@@ -98,3 +98,21 @@ def test_any_clip_gives_rising_seconds_of_real_frames(gaps, fps, budget, rate, l
 def test_nothing_cannot_be_chosen_from_nothing(count, n):
     with pytest.raises(UsageError):
         uniform_indices(count, n)
+
+
+def test_every_scene_is_seen_however_short_it_is():
+    times = np.arange(200) / 10
+    colours = np.zeros((200, 3), np.uint8)
+    colours[:150, 0], colours[150:156, 1], colours[156:, 2] = 200, 200, 200
+
+    def look(at_s):
+        rgb = np.broadcast_to(colours[np.round(at_s * 10).astype(int)][:, :, None, None], (len(at_s), 3, 8, 8))
+        return Frames(rgb, at_s, np.zeros(len(at_s), bool))
+
+    for frames, counts in ((3, [1, 1, 1]), (8, [5, 1, 2]), (2, None), (1, None)):
+        picked = build("sampler", {"kind": "scene", "frames": frames}).pick(info_of(times), look=look)
+        assert len(picked) == frames
+        if counts:
+            assert [int(((picked >= a) & (picked < b)).sum()) for a, b in ((0, 15), (15, 15.6), (15.6, 20))] == counts
+    with pytest.raises(UsageError, match="has to look"):
+        build("sampler", {"kind": "scene"}).pick(info_of(times))

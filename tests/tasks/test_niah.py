@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from reelm import media
@@ -15,7 +16,7 @@ from reelm.media import write_video
 from reelm.tasks.base import Scored, find
 from reelm.tasks.niah_make import ANNOTATION, Settings, make
 from reelm.tasks.niah_needles import Needle, drawn
-from reelm.tasks.niah_questions import SUBTASKS, riddle
+from reelm.tasks.niah_questions import OF_OWN, SUBTASKS, riddle
 from reelm.types import Audio, Clip
 from tasks.miniatures.niah import clips, hidden
 
@@ -147,9 +148,9 @@ def test_short_and_broken_clips_are_passed_over_and_told(tmp_path):
     write_video(hay / "short.mp4", (np.full((32, 48, 3), i, np.uint8) for i in range(8)), 8)
     made = make(hay, tmp_path / "out", Settings(each=9, kinds=("ord_edit",), height_px=48))
     assert {entry["haystack"] for entry in entries(made.root)} == {"hay0.mp4"}
-    assert any("notes.txt" in line for line in made.left_out)
+    assert any("notes.txt" in line for line in made.notes)
     assert any("short.mp4" in line and "1.00 s are too short for 4 needles, which need 5.50 s" in line
-               for line in made.left_out)
+               for line in made.notes)
     (hay / "hay0.mp4").unlink()
     with pytest.raises(MediaError, match="none of 1 clips can be used for ord_edit"):
         make(hay, tmp_path / "out", Settings(each=1, kinds=("ord_edit",)))
@@ -157,6 +158,32 @@ def test_short_and_broken_clips_are_passed_over_and_told(tmp_path):
         make(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(UsageError, match="no sub-task nap"):
         Settings(kinds=("nap",))
+
+
+def test_pictures_of_ones_own_are_hidden_under_the_names_of_their_files(tmp_path):
+    hay, own = clips(tmp_path / "clips"), tmp_path / "own"
+    own.mkdir()
+    inks = {"red_fox": (200, 40, 30), "blue-jay": (40, 60, 200), "frog": (40, 160, 60), "night": (5, 5, 5)}
+    for number, (name, ink) in enumerate(inks.items()):
+        PIL.Image.new("RGB", (60 + 30 * number, 80), ink).save(own / f"{name}.png")
+    (own / "notes.txt").write_text("no picture")
+    made = make(hay, tmp_path / "out", Settings(each=1, kinds=("ret_insert1",)), needles=own)
+    (entry,) = entries(made.root)
+    assert sorted(entry["options"]) == ["blue jay", "frog", "night", "red fox"]
+    assert any("notes.txt" in note for note in made.notes)
+    (frame,) = shown(made.root / entry["video"], [entry["needle_time"][0] + 0.5])
+    middle = frame[len(frame) // 2, frame.shape[1] // 2]
+    seen = min(inks, key=lambda name: float(np.abs(middle - inks[name]).sum()))
+    assert seen.replace("_", " ").replace("-", " ") == entry["gt"]
+    for kind in SUBTASKS:
+        named = riddle(kind, np.random.default_rng(1), ["fox", "jay", "frog", "night"])
+        assert any(word in f"{named.options} {named.text}" for word in ("fox", "jay", "frog")) == (kind in OF_OWN)
+    (own / "night.png").unlink()
+    with pytest.raises(MediaError, match="holds 3 pictures that can be read, 4 are needed"):
+        make(hay, tmp_path / "out", Settings(each=1), needles=own)
+    PIL.Image.new("RGB", (9, 9)).save(own / "Frog.png")
+    with pytest.raises(UsageError, match="two pictures are called"):
+        make(hay, tmp_path / "out", Settings(each=1), needles=own)
 
 
 @pytest.mark.parametrize("kind", SUBTASKS)

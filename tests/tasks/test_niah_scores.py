@@ -17,11 +17,13 @@ def recorded() -> dict[str, Any]:
     return json.loads((parity_dir("videoniah") / "scoring.json").read_text("utf-8"))
 
 
+@pytest.mark.system("videoniah", "parity")
 def test_the_first_official_scorer_is_reproduced(recorded):
     wanted = {kind: share for kind, (_, _, share) in recorded["per_task_true_total_accuracy"].items()}
     assert official(recorded["records"]) == wanted | {"overall": recorded["overall"]}
 
 
+@pytest.mark.system("videoniah", "parity")
 def test_the_second_official_scorer_is_reproduced_with_its_exchange(recorded):
     second = recorded["second_scorer"]
     assert official_detail(second["records"]) == second["result"]

@@ -12,8 +12,9 @@ from parity_root import parity_dir
 from reelm.errors import UsageError
 from reelm.eval.judge import Judge, judged
 from reelm.tasks.base import Item, find
+from reelm.tasks.exact import same
 from reelm.tasks.judged import Judged
-from reelm.tasks.sound import SoundChoice, official_hit, same, turns
+from reelm.tasks.sound import SoundChoice, official_hit, turns
 from tasks.miniatures import clotho_aqa, music_avqa, tut2017, vggsound
 from tasks.test_judged import Scripted
 

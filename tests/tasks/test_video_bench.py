@@ -28,6 +28,7 @@ def items(tmp_path_factory):
     return list(find("video_bench").items(root))
 
 
+@pytest.mark.system("video_bench", "parity")
 def test_every_recorded_vector_is_mapped_alike(recorded):
     vectors = load_file(parity_dir("video_bench") / "vectors.safetensors")
     for row in recorded["similarity"]:
@@ -36,6 +37,7 @@ def test_every_recorded_vector_is_mapped_alike(recorded):
         assert LETTERS[closest_option(vectors[f"item{row['item']}.output"], options)] == row["letter"], row
 
 
+@pytest.mark.system("video_bench", "parity")
 def test_every_recorded_judge_reply_is_read_alike(recorded):
     assert [[reply, judged_letter(reply)] for reply, _ in recorded["judge_replies"]] == recorded["judge_replies"]
 

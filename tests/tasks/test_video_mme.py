@@ -27,11 +27,13 @@ def recorded() -> dict:
     return json.loads((parity_dir("videollama2_eval") / "videomme.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.system("video_mme", "parity")
 def test_every_recorded_letter_of_the_second_stage(recorded):
     rows = recorded["second_stage"]["rows"]
     assert [[response, script_letter(response)] for response, _ in rows] == rows
 
 
+@pytest.mark.system("video_mme", "parity")
 def test_the_recorded_table(recorded):
     answers = [(record["duration"], record["domain"], question["answer"], question["response"])
                for record in recorded["aggregation"]["records"] if not record["missing"]

@@ -38,8 +38,12 @@ def ask(
         help="Videos, pictures, sounds or folders of pictures, then the question; `-` reads one of them from stdin.")],
     start: Annotated[str | None, typer.Option(help="Begin here: seconds, or 1:02.5, in every file.")] = None,
     end: Annotated[str | None, typer.Option(help="Stop before here: seconds, or 1:15.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Look at this many frames per second.")] = None,
+    fps: options.Fps = None,
     frames: options.Frames = None,
+    tokens: options.Tokens = None,
+    system: options.System = None,
+    sampler: options.Sampler = None,
+    compressor: options.Compressor = None,
     folder_fps: options.FolderFps = None,
     no_audio: options.NoAudio = False,
     hear: options.Hear = None,
@@ -51,6 +55,7 @@ def ask(
     transcriber: options.Transcriber = None,
     device: options.Device = "auto",
     bits: options.Bits = None,
+    lora_alpha: options.LoraAlpha = None,
     model: options.Model = "reelm-tiny",
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")] = False,
     show_frames: Annotated[Path | None, typer.Option(
@@ -66,19 +71,29 @@ def ask(
 
     import reelm
     with terminal.busy(f"loading {model}"):
-        lm = reelm.load(model, device=device, bits=bits, hear_s=hear)
+        lm = reelm.load(model, device=device, bits=bits, hear_s=hear,
+                        **options.parts(system, sampler, compressor, lora_alpha))
     reply = lm.answer(*clips, question, max_tokens=max_tokens, temperature=temperature, seed=seed, frames=frames,
-                      fps=fps, audio=not no_audio, stream=None if json else terminal.Stream(),
+                      fps=fps, tokens=tokens, audio=not no_audio, stream=None if json else terminal.Stream(),
                       **options.words(speech, subtitles, transcriber))
-    if json:
-        terminal.as_json(record(model, question, clips, reply))
-    else:
-        terminal.piece("\n")
-    report(reply)
-    if reply.stop == "cancelled":  # Ctrl-C: what was said is kept, and a script still learns that it is not all
-        raise KeyboardInterrupt
+    told(reply, record(model, question, clips, reply) if json else None)
     if show_frames is not None:
         sheets(show_frames, clips, reply)
+
+
+def told(reply: Answer, fields: dict[str, Any] | None) -> None:
+    """What comes after an answer that was streamed, or the whole of it as JSON.
+
+    Raises: KeyboardInterrupt for an answer that was stopped: what was said is kept, and a script still learns that it
+    is not all.
+    """
+    if fields is None:
+        terminal.piece("\n")
+    else:
+        terminal.as_json(fields)
+    report(reply)
+    if reply.stop == "cancelled":
+        raise KeyboardInterrupt
 
 
 def check(fps: float | None, frames: int | None, show_frames: Path | None) -> None:

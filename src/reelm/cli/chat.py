@@ -33,6 +33,10 @@ the exit code is then that of the first line that failed. A line that begins wit
 def chat(
     files: Annotated[list[str] | None, typer.Argument(metavar="[FILES]...", help="Videos, pictures or sounds.")] = None,
     frames: options.Frames = None,
+    tokens: options.Tokens = None,
+    system: options.System = None,
+    sampler: options.Sampler = None,
+    compressor: options.Compressor = None,
     no_audio: options.NoAudio = False,
     hear: options.Hear = None,
     max_tokens: options.MaxTokens = 256,
@@ -42,6 +46,7 @@ def chat(
     transcriber: options.Transcriber = None,
     device: options.Device = "auto",
     bits: options.Bits = None,
+    lora_alpha: options.LoraAlpha = None,
     model: options.Model = "reelm-tiny",
     json: Annotated[bool, typer.Option("--json", help="One line of JSON per answer, as `reelm ask --json`.")] = False,
 ) -> None:
@@ -53,9 +58,10 @@ def chat(
     from reelm.model.chat import Chat
 
     with terminal.busy(f"loading {model}"):
-        lm = reelm.load(model, device=device, bits=bits, hear_s=hear)
-    asking = {"max_tokens": max_tokens, "temperature": temperature, "frames": frames, "audio": not no_audio,
-              **options.words(speech, subtitles, transcriber)}
+        lm = reelm.load(model, device=device, bits=bits, hear_s=hear,
+                        **options.parts(system, sampler, compressor, lora_alpha))
+    asking = {"max_tokens": max_tokens, "temperature": temperature, "frames": frames, "tokens": tokens,
+              "audio": not no_audio, **options.words(speech, subtitles, transcriber)}
     session = Session(Chat(lm, *clips), model, asking, json)
     reader = LineReader([f"/{name}" for name in COMMANDS])
     if reader.interactive:

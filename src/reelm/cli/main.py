@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from reelm.cli import ask, caption, chat, convert, data, demo, doctor, failures, folders, model, parts, study, train
+from reelm.cli import (
+    ask,
+    caption,
+    chat,
+    convert,
+    data,
+    demo,
+    doctor,
+    failures,
+    folders,
+    model,
+    parts,
+    study,
+    systems,
+    train,
+)
 from reelm.cli import eval as evaluation
 from reelm.cli.failures import guarded
 
@@ -49,6 +64,7 @@ app.command("train", help=train.HELP)(guarded(train.train))
 app.command("eval", help=evaluation.HELP)(guarded(evaluation.eval_))
 app.command("demo")(guarded(demo.demo))
 app.command("parts")(guarded(parts.parts))
+app.command("systems")(guarded(systems.systems))
 app.command("study", help=study.HELP)(guarded(study.study))
 app.command("doctor")(guarded(doctor.doctor))
 models.command("list")(guarded(model.list_models))

@@ -75,8 +75,12 @@ def show(
 
 def describe(lm: VideoLM, frames: int | None) -> dict[str, Any]:
     """The parts with their parameter counts, and the tokens that a video of `frames` frames costs."""
+    from reelm.model.modeling import compressors_of
+
     config = lm.model.config
     blocks = {"vision_tower": (config.vision or {}).get("encoder"), "connector": (config.vision or {}).get("connector"),
+              **{place: {"kind": "+".join(one["kind"] for one in chain)}
+                 for place, chain in zip(("before", "after"), compressors_of(config), strict=True) if chain},
               "audio_tower": (config.audio or {}).get("encoder"),
               "audio_connector": (config.audio or {}).get("connector"),
               "language_model": {"kind": config.text_config.model_type}}
@@ -90,8 +94,8 @@ def describe(lm: VideoLM, frames: int | None) -> dict[str, Any]:
                      "dtype": "/".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in weights}))})
     tokens = {}
     if lm.sees:
-        t, h, w = lm.processor.vision_grid(frames or (config.vision or {}).get("frames") or 8)
-        tokens[frames or (config.vision or {}).get("frames") or 8] = t * h * w
+        count = frames or (config.vision or {}).get("frames") or 8
+        tokens[count] = lm.processor.vision_count(count)
     return {"name": lm.name, "parts": rows, "tokens": tokens, "hears": lm.hears, "config": config.to_dict()}
 
 

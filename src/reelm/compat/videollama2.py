@@ -156,7 +156,7 @@ def mm_infer(image_or_video: Any, instruct: str | Sequence[Mapping[str, str]], m
                          remedy="Known: do_sample, temperature, top_p, max_new_tokens")
     processor = ReelmProcessor.of(model.config, tokenizer)
     pixels, bank = _media_of(image_or_video, modal)
-    cells = Cells(0 if pixels is None else int(np.prod(processor.vision_grid(len(pixels)))),
+    cells = Cells(0 if pixels is None else processor.vision_count(len(pixels)),
                   0 if bank is None else int(np.prod(processor.audio_grid(len(bank)))))
     laid = _laid_out(processor, instruct, cells if modal != "text" else None)
     longest = int(kwargs.get("max_new_tokens", 2048))

@@ -20,6 +20,8 @@ ROWS: dict[str, int | None] = {"input_ids": None, "labels": IGNORED, "mm_token_t
 #: Media of all samples in a row: the tensor (as decoded, or as frozen towers gave it), and what counts each medium.
 MEDIA = {"pixel_values_videos": "video_frames", "vision_features": "video_frames", "input_features": "audio_frames",
          "audio_features": "audio_frames"}
+#: What stands beside each medium with pictures, for compressors that look at the question.
+QUESTIONS = "questions"
 REPLIES = ("chosen", "rejected")
 
 
@@ -71,6 +73,8 @@ def collate(samples: Sequence[dict[str, Any] | Bad], pad_id: int, *, packed: boo
         if given:
             batch |= {tensor: torch.cat([sample[tensor] for sample in given]),
                       counts: [count for sample in given for count in sample[counts]]}
+    if any(QUESTIONS in sample for sample in good):
+        batch[QUESTIONS] = [words for sample in good for words in sample.get(QUESTIONS, ())]
     return batch
 
 

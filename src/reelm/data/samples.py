@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from reelm.data.collate import MEDIA, REPLIES, Bad
+from reelm.data.collate import MEDIA, QUESTIONS, REPLIES, Bad
 from reelm.data.records import Record, examined
 from reelm.data.rows import RecordError, file_of, is_shards
 from reelm.data.shards import Shards
@@ -133,6 +133,9 @@ class Samples(Dataset[dict[str, Any] | Bad]):
             if given:
                 sample[tensor] = torch.cat([one[tensor] for one in given])
                 sample[counts] = [int(count) for one in given for count in one[counts]]
+        if self.processor.vision is not None and self.processor.way.guided:
+            said = [message.words for message in record.messages for part in message.parts if isinstance(part, Clip)]
+            sample[QUESTIONS] = [words for words, one in zip(said, made, strict=True) if "video_frames" in one]
         return sample
 
     def _laid(self, record: Record, cells: Sequence[Cells]) -> dict[str, Laid]:
@@ -189,7 +192,7 @@ class Samples(Dataset[dict[str, Any] | Bad]):
 
     def _cells_of(self, made: Mapping[str, Any]) -> Cells:
         frames, rows = (sum(map(int, made.get(name, ()))) for name in ("video_frames", "audio_frames"))
-        return Cells(prod(self.processor.vision_grid(frames)) if frames else 0,
+        return Cells(self.processor.vision_count(frames) if frames else 0,
                      prod(self.processor.audio_grid(rows)) if rows else 0)
 
     def _refused(self, at: int, error: ReelmError) -> Bad:

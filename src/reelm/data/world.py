@@ -27,6 +27,8 @@ GALLERY = "gallery"
 #: a plot of one named thing: a photograph, or what the picture tower knows of it.
 PHOTO = "photo"
 GROUNDS = ("flat", "ramp", "stripes", "checks", "haze")
+#: pictures of a film that are drawn together.
+_TOGETHER = 24
 
 
 @dataclass(frozen=True)
@@ -311,8 +313,9 @@ def film(scene: Scene, path: Path, fps: int = 24, takes: Recordings | None = Non
     count = max(8, round(scene.seconds * fps))
 
     def pictures() -> Iterator[np.ndarray]:
-        for i in range(count):
-            yield render(scene, [(i + 0.5) / count])[0]
+        # Several at a time: the background and the objects are drawn once for all of them.
+        for first in range(0, count, _TOGETHER):
+            yield from render(scene, [(i + 0.5) / count for i in range(first, min(first + _TOGETHER, count))])
 
     write_video(path, pictures(), fps, audio=sound(scene, takes))
     return path

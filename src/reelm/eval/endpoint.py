@@ -66,7 +66,9 @@ class Endpoint:
     def reply(self, messages: Sequence[Message], settings: JudgeSettings, seed: int) -> Reply:
         """One reply; `seed` is not sent, as not every server knows it."""
         body = {"model": self.model, "messages": spoken(messages), "temperature": settings.temperature,
-                "top_p": settings.top_p, "max_tokens": settings.max_tokens, "stream": False}
+                "top_p": settings.top_p, "stream": False}
+        if settings.max_tokens is not None:
+            body["max_tokens"] = settings.max_tokens
         status, wait_s, data = self._post(json.dumps(body).encode())
         if status != 200:
             self._refused(status, wait_s, data)

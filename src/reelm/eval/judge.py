@@ -48,16 +48,17 @@ class Declined(ReelmError):
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """How a judge is asked. `OFFICIAL` are VideoLLaMA 2's settings.
+    """How a judge is asked.
 
-    `readings`: how often a question is asked until its reply can be read; `correct`: whether the judge is shown its
-    unreadable reply and told what is wrong with it (else the same question goes out again). `calls`: how often each is
-    sent while no reply comes; before the next, `first_wait_s` doubles from call to call up to `longest_wait_s`.
+    `max_tokens`: the longest reply, None for as long as fits. `readings`: how often a question is asked until its reply
+    can be read; `correct`: whether the judge is shown its unreadable reply and told what is wrong with it (else the
+    same question goes out again). `calls`: how often each is sent while no reply comes; before the next,
+    `first_wait_s` doubles from call to call up to `longest_wait_s`.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
-    max_tokens: int = 800
+    max_tokens: int | None = 800
     correct: bool = True
     readings: int = 3
     calls: int = 4
@@ -65,16 +66,20 @@ class JudgeSettings:
     longest_wait_s: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or min(self.max_tokens, self.readings, self.calls) < 1:
+        counts = (self.readings, self.calls, *([] if self.max_tokens is None else [self.max_tokens]))
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or min(counts) < 1:
             raise UsageError(f"a judge cannot be asked with {self}",
                              remedy="temperature >= 0, 0 < top_p <= 1, max_tokens, readings and calls at least 1")
+
+    @classmethod
+    def official(cls, published: Mapping[str, Any]) -> JudgeSettings:
+        """As a published script asks (see `Judged.published`): after an unreadable reply the same question again."""
+        return cls(**published, correct=False)
 
     def asked(self) -> dict[str, Any]:
         """What the reply depends on; the rest is patience."""
         return {name: getattr(self, name) for name in ("temperature", "top_p", "max_tokens", "correct")}
 
-
-OFFICIAL = JudgeSettings(temperature=0.7, top_p=0.95, max_tokens=800, correct=False)
 
 
 @dataclass(frozen=True)

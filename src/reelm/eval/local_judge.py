@@ -16,6 +16,8 @@ from reelm.eval.judge import Declined, JudgeSettings, Reply
 from reelm.eval.verdicts import spoken
 from reelm.types import Message
 
+#: The longest reply, where neither settings nor model set an end.
+_LONGEST = 4096
 #: What a judge's replies depend on: its weights and how text becomes tokens.
 _FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
 
@@ -50,17 +52,19 @@ class LocalJudge:
         """Raises: Declined when question and reply do not fit into the model's context."""
         ids = self._tokenizer.apply_chat_template(spoken(messages), add_generation_prompt=True, return_tensors="pt",
                                                   return_dict=True)["input_ids"].to(self._model.device)
-        asked = ids.shape[1]
-        if self._context and asked + settings.max_tokens > self._context:
-            raise Declined(f"{asked:,} tokens and {settings.max_tokens:,} for the reply, {self._context:,} fit",
+        asked, longest = ids.shape[1], settings.max_tokens
+        if longest is None:
+            longest = max(self._context - asked, 1) if self._context else _LONGEST
+        if self._context and asked + longest > self._context:
+            raise Declined(f"{asked:,} tokens and {longest:,} for the reply, {self._context:,} fit",
                            where=self.name, remedy="Take a judge with a longer context, or lower max_tokens")
         with self._one_at_a_time, torch.inference_mode(), torch.random.fork_rng(self._devices()):
             torch.manual_seed(seed)
             new = self._model.generate(ids, attention_mask=torch.ones_like(ids),
-                                       generation_config=self._how(settings))[0, asked:]
+                                       generation_config=self._how(settings, longest))[0, asked:]
         return Reply(self._tokenizer.decode(new, skip_special_tokens=True), self.name)
 
-    def _how(self, settings: JudgeSettings) -> GenerationConfig:
+    def _how(self, settings: JudgeSettings, longest: int) -> GenerationConfig:
         """Settings written out: whatever the folder prefers beyond the ends of a reply is left aside."""
         kept = self._model.generation_config
         end = kept.eos_token_id if kept.eos_token_id is not None else self._tokenizer.eos_token_id
@@ -68,7 +72,7 @@ class LocalJudge:
         if pad is None:
             pad = end[0] if isinstance(end, list) else end
         draw = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
-        return GenerationConfig(max_new_tokens=settings.max_tokens, eos_token_id=end, pad_token_id=pad,
+        return GenerationConfig(max_new_tokens=longest, eos_token_id=end, pad_token_id=pad,
                                 **(draw if settings.temperature else {"do_sample": False}))
 
     def _devices(self) -> list[int]:

@@ -46,6 +46,7 @@ class Local:
         if not self._mark:
             model = self._model.model
             facts = [model.config.to_dict(), str(self._model.device.type), versions(), code_digest(), self.options,
+                     self._model.wording,
                      self._model.processor.tokenizer.get_vocab(), self._model.processor.tokenizer.chat_template]
             digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
             for name, tensor in sorted(model.state_dict().items()):

@@ -14,8 +14,8 @@ import torch
 
 from reelm.errors import UsageError
 from reelm.eval.intervals import of_difference, of_figures, of_mean
-from reelm.eval.judge import Judge, judged
 from reelm.eval.models import Respondent, code_digest, versions
+from reelm.eval.panel import Panel
 from reelm.eval.runner import TURNED, Grade, Row, Run, Settings, graded, peak_bytes
 from reelm.tasks.base import Item, Scored, Task, find
 from reelm.tasks.judged import Judged
@@ -90,32 +90,33 @@ def result(done: Run, root: Path, model: Respondent, settings: Settings) -> dict
     return {
         "schema": SCHEMA, "task": done.task.name, "headline": done.task.headline, **measured(done.task, done.rows),
         "model": {"name": model.name, "fingerprint": model.fingerprint(), "options": getattr(model, "options", {})},
-        "settings": asdict(settings),
+        "settings": asdict(settings), "left_out": done.left_out,
         "versions": versions() | {"python": platform.python_version(), "platform": platform.platform(),
                                   "threads": torch.get_num_threads(), "code": code_digest()},
         "data": {"root": str(root), "media": done.media_digest,
-                 "annotations": {path.name: _sha256(path) for path in done.task.annotations(root)}},
+                 "annotations": digests(done.task, root)},
         "speed": {"asked": done.asked, "kept": sum(row.kept for row in done.rows), "wall_s": done.wall_s,
                   "items_per_s": done.asked / done.wall_s if done.wall_s else None, "phases_s": phases},
         "peak_bytes": peak_bytes(),
     }
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def digests(task: Task, root: Path) -> dict[str, str]:
+    """SHA-256 of the annotations of a task, by file name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in task.annotations(root)}
 
 
-def grader(task: Task, judge: Judge | None) -> Grade | None:
-    """How the task's replies get their scores: by `judge`, or None where the task scores them itself.
+def grader(task: Task, judges: Panel | None) -> Grade | None:
+    """How the task's replies get their scores: by `judges`, or None where the task scores them itself.
 
     Raises: UsageError for a judged task without one.
     """
     if not isinstance(task, Judged):
         return None
-    if judge is None:
+    if judges is None:
         raise UsageError(f"task {task.name} is scored by a judge", remedy="Name one: --judge local:FOLDER, or "
                          "--judge MODEL@https://host/v1")
-    return lambda rows: judged(task, rows, judge)
+    return lambda rows: judges.grade(task, rows)
 
 
 # --- answers in a file -----------------------------------------------------------------------------------------------
@@ -138,10 +139,10 @@ def write_answers(path: Path, done: Run, model: Respondent, settings: Settings) 
     partial.replace(path)
 
 
-def read_answers(path: Path, judge: Judge | None = None) -> tuple[dict[str, Any], Task, list[Row]]:
+def read_answers(path: Path, judges: Panel | None = None) -> tuple[dict[str, Any], Task, list[Row]]:
     """The head of a file of answers, its task, and its rows, scored anew.
 
-    Raises: UsageError (also for a judged task without `judge`) when the file is something else, with the line.
+    Raises: UsageError (also for a judged task without `judges`) when the file is something else, with the line.
     """
     try:
         lines = path.read_text("utf-8").splitlines()
@@ -155,7 +156,7 @@ def read_answers(path: Path, judge: Judge | None = None) -> tuple[dict[str, Any]
     rows = [_row_of(line, f"{path}, item {number}") for number, line in enumerate(told[1:])]
     if not rows:
         raise UsageError("holds no answer", where=str(path))
-    return told[0], task, graded(task, rows, grader(task, judge))
+    return told[0], task, graded(task, rows, grader(task, judges))
 
 
 def _parsed(line: str, where: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Asks a model about unseen scenes of the synthetic world: `python -m reelm.eval.run --items 500`.
 
-Items are new seeds with combinations of object and colour that training never showed. Answers are generated, then
-compared exactly after normalisation. Controls: `blind` (no video), `shuffled` (the same frames in another order),
-`pairs` (neighbouring frames stay together, the pairs come in another order: what is shown stays readable) and `frozen`
-(the middle frame all the time: nothing moves).
+Items are those of the task `world` (`reelm eval world` asks them of real files), seen as the uniform sampler would see
+them, without a file. Answers are generated, then compared exactly after normalisation. Controls: `blind` (no video),
+`shuffled` (the same frames in another order), `pairs` (neighbouring frames stay together, the pairs come in another
+order: what is shown stays readable) and `frozen` (the middle frame all the time: nothing moves).
 """
 
 from __future__ import annotations
@@ -11,69 +11,25 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reelm.data.questions import FACTS, PLOTS_OF, Question, ask, normalise
-from reelm.data.recordings import recordings
-from reelm.data.sound_questions import PARADES, SCRIPTS_OF
-from reelm.data.tracks import RECORDED, track
-from reelm.data.world import PHOTO, Scene, film, frames, scene, sound, with_sound
+from reelm.data.questions import PLOTS_OF, normalise
+from reelm.data.sound_questions import PARADES
+from reelm.data.world import frames, sound
 from reelm.errors import ReelmError, UsageError
 from reelm.eval.score import Proportion
-from reelm.types import AudioVideo, Clip, Frames
+from reelm.tasks.world_make import PAIRED, TYPES, Asked, items, takes_for
+from reelm.types import AudioVideo, Frames
 
-#: Seeds of test scenes start here; training draws its seeds from a generator that never reaches this stretch by design.
-FIRST_SEED = 9_000_000_000_000_000_000
 #: frames that stay together when a control shuffles.
 TOGETHER = {"shuffled": 1, "pairs": 2}
 CONTROLS = ("none", "blind", *TOGETHER, "frozen", "mute", "dark")
 #: controls that only make sense for questions on pictures, and those for questions that need both eyes and ears.
 OF_PICTURES, OF_BOTH = (*TOGETHER, "frozen"), ("mute", "dark")
-TYPES = tuple(t for t in FACTS if t not in ("name", "name_present"))
-#: types asked in pairs, one item with yes and one with no for an answer.
-PAIRED = ("present", "sound_present", "agree")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One test item: a scene and a question about it."""
-
-    scene: Scene
-    question: Question
-
-
-def items(kind: str, count: int) -> Iterator[Item]:
-    """The test items of a type of question, always the same ones; plots or scripts in turn, unseen combinations only.
-
-    Questions on presence come in balanced pairs: about every scene one with yes and one with no for an answer.
-    """
-    offset = list(TYPES).index(kind) * 1_000_000
-    for i in range(count):
-        number = i // 2 if kind in PAIRED else i
-        staged = _staged(kind, number, FIRST_SEED + offset + number)
-        tries = range(i, i + 1000) if kind in PAIRED else (i,)
-        asked = (ask(staged, kind, seed=seed) for seed in tries)
-        wanted = ("yes", "no")[i % 2] if kind in PAIRED else None
-        yield Item(staged, next(q for q in asked if wanted in (None, q.answer)))
-
-
-def _staged(kind: str, number: int, seed: int) -> Scene:
-    if kind not in SCRIPTS_OF:
-        plots = [plot for plot in PLOTS_OF[kind] if plot != PHOTO]
-        return scene(seed, plots[number % len(plots)], unseen=True)
-    scripts = [s for s in SCRIPTS_OF[kind] if kind not in PAIRED or s != "silent"]
-    heard = track(seed, scripts[number % len(scripts)])
-    while kind == "rhythm" and heard.fast is None:  # one or two beats have none
-        seed += 100_000
-        heard = track(seed, "beats")
-    return with_sound(scene(seed, "parade" if kind in PARADES else "still", unseen=True), heard)
 
 
 def shuffled(seen: Frames, seed: int, together: int = 1) -> Frames:
@@ -88,13 +44,10 @@ def frozen(seen: Frames) -> Frames:
     return Frames(rgb=rgb, at_s=seen.at_s, repeated=seen.repeated)
 
 
-def parts_of(item: Item, control: str, files: Path | None) -> tuple[Any, ...]:
-    """What the model is given: a real file (if `files` names a folder), frames in memory, or only the question."""
+def parts_of(item: Asked, control: str) -> tuple[Any, ...]:
+    """What the model is given: frames and sound in memory, or only the question."""
     if control == "blind":
         return (item.question.text,)
-    if files is not None:
-        path = files / f"{item.scene.seed}.mp4"
-        return (Clip(film(item.scene, path, takes=takes_for(item.scene))), item.question.text)
     if item.scene.sound is not None:
         return (_sounding(item, control), item.question.text)
     seen = frames(item.scene)
@@ -105,20 +58,9 @@ def parts_of(item: Item, control: str, files: Path | None) -> tuple[Any, ...]:
     return (seen, item.question.text)
 
 
-def takes_for(scene: Scene) -> dict[str, list[np.ndarray]]:
-    """The recordings that a scene needs, if any; fetched at the first use."""
-    events = scene.sound.events if scene.sound else ()
-    return _recordings() if any(e.name in RECORDED for e in events) else {}
-
-
-@cache
-def _recordings() -> dict[str, list[np.ndarray]]:
-    return recordings(lambda text: print(text, file=sys.stderr))
-
-
-def _sounding(item: Item, control: str) -> Any:
+def _sounding(item: Asked, control: str) -> Any:
     """Sound alone, or with pictures where the question needs both; `mute` leaves out the sound, `dark` the pictures."""
-    heard = sound(item.scene, takes_for(item.scene))
+    heard = sound(item.scene, takes_for(item.scene.sound))
     if item.question.type not in PARADES or control == "dark":
         return heard
     seen = frames(item.scene)
@@ -133,34 +75,34 @@ def fits(kind: str, control: str) -> bool:
 
 
 def measure(
-    model: Any, kind: str, count: int, control: str = "none", files: Path | None = None, batch: int = 16
+    model: Any, kind: str, count: int, control: str = "none", batch: int = 16
 ) -> tuple[Proportion, list[dict[str, str]]]:
     """The share of right answers for one type of question, and every item with what was said.
 
-    Raises: UsageError for an unknown type or control, or for shuffled frames read from files.
+    Raises: UsageError for an unknown type or control.
     """
-    if not fits(kind, control) or (files is not None and control != "none"):
+    if not fits(kind, control):
         raise UsageError(
             f"cannot measure type {kind!r} under control {control!r}",
             remedy=f"Types: {', '.join(TYPES)}; controls: {', '.join(CONTROLS)}, those of pictures and of sound where "
-            "there are some; files go with none",
+            "there are some",
         )
     record: list[dict[str, str]] = []
-    waiting: list[Item] = []
+    waiting: list[Asked] = []
     chance = 0.0
     for item in items(kind, count):
         waiting.append(item)
         chance += item.question.chance if item.question.options else 0.0
         if len(waiting) == batch or len(record) + len(waiting) == count:
-            record += answer(model, waiting, control, files)
+            record += answer(model, waiting, control)
             waiting = []
     right = sum(normalise(r["said"]) == normalise(r["answer"]) for r in record)
     return Proportion(right, count, chance / max(count, 1)), record
 
 
-def answer(model: Any, waiting: Sequence[Item], control: str, files: Path | None) -> list[dict[str, str]]:
+def answer(model: Any, waiting: Sequence[Asked], control: str) -> list[dict[str, str]]:
     """Answers to a few items at once; a failed item counts as a wrong answer and says why."""
-    asked = [parts_of(item, control, files) for item in waiting]
+    asked = [parts_of(item, control) for item in waiting]
     answers = model.answer_many(asked, max_batch=len(asked), max_tokens=40)
     return [
         {
@@ -190,7 +132,6 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=500)
     parser.add_argument("--types", default=",".join(t for t in TYPES))
     parser.add_argument("--controls", default=",".join(CONTROLS))
-    parser.add_argument("--files", action="store_true", help="write every scene as a real MP4 and read it back")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path)
@@ -203,10 +144,7 @@ def main() -> None:
         for kind in given.types.split(","):
             if kind in TYPES and control in CONTROLS and not fits(kind, control):
                 continue
-            with tempfile.TemporaryDirectory() as scratch:
-                score, record = measure(
-                    model, kind, given.items, control, Path(scratch) if given.files else None, given.batch
-                )
+            score, record = measure(model, kind, given.items, control, given.batch)
             said = sum(normalise(r["said"]) == "yes" for r in record)
             print(row(kind, control, score) + (f" yes {100 * said / len(record):.1f}" if kind in PAIRED else ""),
                   flush=True)

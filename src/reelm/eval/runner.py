@@ -17,12 +17,13 @@ import torch
 
 from reelm.data.prepared import content_digest
 from reelm.errors import MediaError, ReelmError, UsageError
-from reelm.eval.models import Respondent
+from reelm.eval.models import Oracle, Respondent
 from reelm.eval.store import Answers
+from reelm.eval.streams import LEFT, alone, has_both
 from reelm.tasks.base import Item, Scored, Task
 from reelm.types import Answer, AudioVideo, Clip, Message, Part
 
-CONTROLS = ("none", "blind", "rotated")
+CONTROLS = ("none", "blind", "rotated", *LEFT)
 #: The fact that says by how many places an item's options were moved.
 TURNED = "turned"
 #: Gives the scores of replies; the task itself, or a judge where the task needs one.
@@ -32,7 +33,8 @@ Grade = Callable[[Sequence[tuple[Item, str]]], Sequence[dict[str, float]]]
 @dataclass(frozen=True)
 class Settings:
     """`limit`: only the first items. `batch`: items asked at once; so many at most are lost by a kill. `control`:
-    "blind" leaves out the media, "rotated" asks every choice with every option in every place. `share` (k, n): every
+    "blind" leaves out the media, "mute" the sound and "dark" the pictures of clips that have both (other items are not
+    asked), "rotated" asks every choice with every option in every place. `share` (k, n): every
     n-th item from the k-th, for several processes on one store."""
 
     limit: int | None = None
@@ -76,13 +78,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Run:
-    """What was measured, and what it took: `wall_s` for the `asked` items that were not in the store."""
+    """What was measured, and what it took: `wall_s` for the `asked` items that were not in the store.
+
+    `left_out`: items to which the control does not apply.
+    """
 
     task: Task
     rows: list[Row]
     asked: int
     wall_s: float
     media_digest: str
+    left_out: int = 0
 
 
 def run(task: Task, root: Path, model: Respondent, store: Answers, settings: Settings | None = None,
@@ -97,13 +103,15 @@ def run(task: Task, root: Path, model: Respondent, store: Answers, settings: Set
     items = chosen(task, root, settings)
     began, mark = time.perf_counter(), model.fingerprint()
     rows: dict[int, Row] = {}
-    waiting: list[tuple[int, Item, str]] = []
+    waiting: list[tuple[int, Item, str, tuple[Part, ...]]] = []
     digests: set[str] = set()
     spent_s, kept = 0.0, 0
     asked = 0
     for place, item in enumerate(items):
         try:
-            key, media = _key(mark, task.ask(item))
+            parts = task.ask(alone(item, settings.control) if settings.control in LEFT else item)
+            # The oracle looks at the item, so two that ask the same are two to it.
+            key, media = _key(f"{mark}:{item.id}" if isinstance(model, Oracle) else mark, parts)
         except (ReelmError, OSError) as error:
             rows[place] = Row(Scored(item, "", {}), error=str(error), stop="error")
         else:
@@ -113,28 +121,38 @@ def run(task: Task, root: Path, model: Respondent, store: Answers, settings: Set
             if known is not None:
                 rows[place] = _row(item, key, known, kept=True)
             else:
-                waiting.append((place, item, key))
+                waiting.append((place, item, key, parts))
         if waiting and (len(waiting) == settings.batch or place + 1 == len(items)):
             since = time.perf_counter()
-            rows |= _asked(task, model, store, waiting)
+            rows |= _asked(model, store, waiting)
             spent_s, asked, waiting = spent_s + time.perf_counter() - since, asked + len(waiting), []
         speed = (time.perf_counter() - began) / asked if asked else None
         tell(Progress(len(rows), len(items), kept, None if speed is None else speed * (len(items) - len(rows))))
     ordered = graded(task, [rows[place] for place in range(len(items))], grade)
     whole = hashlib.sha256(json.dumps(sorted(digests)).encode()).hexdigest()
-    return Run(task, ordered, asked, spent_s, whole)
+    left_out = len(_listed(task, root, settings)) - len(items) if settings.control in LEFT else 0
+    return Run(task, ordered, asked, spent_s, whole, left_out)
 
 
 def chosen(task: Task, root: Path, settings: Settings) -> list[Item]:
     """The items that the settings leave of a task, under the control. Raises: UsageError when there is none."""
-    share, of = settings.share
-    items = list(islice(task.items(root), settings.limit))[share::of]
+    items = _listed(task, root, settings)
     if not items:
         raise UsageError(f"task {task.name} has no items here", where=str(root))
+    if settings.control in LEFT:
+        items = [item for item in items if any(map(has_both, item.media))]
+        if not items:
+            raise UsageError(f"task {task.name} has no clip with pictures and sound to take one of them from",
+                             where=str(root), remedy="Leave out --control, or take blind")
     if settings.control == "rotated":
         return [replace(turn, facts={"group": item.id, **turn.facts, TURNED: str(by)}) for item in items
                 for by, turn in enumerate(task.rotations(item))]
     return [item.blind() for item in items] if settings.control == "blind" else items
+
+
+def _listed(task: Task, root: Path, settings: Settings) -> list[Item]:
+    share, of = settings.share
+    return list(islice(task.items(root), settings.limit))[share::of]
 
 
 def graded(task: Task, rows: Sequence[Row], grade: Grade | None = None) -> list[Row]:
@@ -153,12 +171,12 @@ def check(task: Task, root: Path, settings: Settings) -> int:
 
     Raises: MediaError that counts and names what is missing; UsageError for a wrong annotation.
     """
-    items, lost = chosen(task, root, settings), task.missing(root)
+    lost = task.missing(root)
     if lost and settings.control != "blind":
         shown = "; ".join(lost[:5]) + (f"; and {len(lost) - 5} more" if len(lost) > 5 else "")
         raise MediaError(f"{len(lost)} media of task {task.name} are missing", where=str(root),
                          remedy=f"Place them there: {shown}")
-    return len(items)
+    return len(chosen(task, root, settings))
 
 
 def peak_bytes() -> dict[str, int]:
@@ -168,13 +186,13 @@ def peak_bytes() -> dict[str, int]:
     return found | ({"device": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {})
 
 
-def _asked(task: Task, model: Respondent, store: Answers, waiting: Sequence[tuple[int, Item, str]]) -> dict[int, Row]:
+def _asked(model: Respondent, store: Answers, waiting: Sequence[tuple[int, Item, str, tuple[Part, ...]]]
+           ) -> dict[int, Row]:
     """Rows of the items that were waiting, on the disk before this returns."""
-    items = [item for _, item, _ in waiting]
-    replies = model.replies(items, [task.ask(item) for item in items])
+    replies = model.replies([item for _, item, _, _ in waiting], [parts for _, _, _, parts in waiting])
     made: dict[str, dict[str, Any]] = {}
     rows = {}
-    for (place, item, key), reply in zip(waiting, replies, strict=True):
+    for (place, item, key, _), reply in zip(waiting, replies, strict=True):
         if isinstance(reply, Answer) and reply.stop == "cancelled":
             continue
         if isinstance(reply, ReelmError):

@@ -1,27 +1,20 @@
-"""Verdicts on disk: one SQLite file, addressed by content, shared by any number of processes."""
+"""Verdicts on disk: the replies of judges, addressed by all that they depend on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reelm.errors import UsageError
+from reelm.eval.store import Kept
 from reelm.types import Message
 
+#: The number of what a key is made of.
 _FORM = 1
-_TABLE = """CREATE TABLE IF NOT EXISTS verdicts (
-    key TEXT PRIMARY KEY, judge TEXT NOT NULL, version TEXT NOT NULL, prompt TEXT NOT NULL, settings TEXT NOT NULL,
-    reply TEXT NOT NULL, model TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID"""
-_COLUMNS = ("key", "judge", "version", "prompt", "settings", "reply", "model", "at")
-#: How long a process waits for another that is writing.
-_BUSY_S = 30.0
+_OLD_COLUMNS = ("key", "judge", "version", "prompt", "settings", "reply", "model", "at")
 
 
 def spoken(messages: Sequence[Message]) -> list[dict[str, str]]:
@@ -41,50 +34,26 @@ def key_of(judge: str, version: str, messages: Sequence[Message], settings: Mapp
     return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class Verdicts:
-    """The replies of judges by key. Only replies that could be read are put here; a later one replaces an earlier.
+class Verdicts(Kept):
+    """The replies of judges by key. Only replies that could be read are put here; a later one replaces an earlier."""
 
-    Raises: UsageError if the file is not such a database or cannot be written.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._lock = threading.Lock()
-        with self._explained():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(self.path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute(_TABLE)
-            found = [row[1] for row in self._base.execute("PRAGMA table_info(verdicts)")]
-        if tuple(found) != _COLUMNS:
-            raise UsageError(f"its table has the columns {', '.join(found)}", where=str(path),
-                             remedy="Name another file: this one was written by something else")
+    table = "verdicts"
+    newest = True
 
     def find(self, key: str) -> str | None:
         """The reply kept under `key`, or None."""
-        with self._explained(), self._lock:
-            row = self._base.execute("SELECT reply FROM verdicts WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+        found = self.get(key)
+        return None if found is None else str(found["reply"])
 
     def keep(self, key: str, judge: str, version: str, messages: Sequence[Message], settings: Mapping[str, Any],
              reply: str, model: str) -> None:
-        """Keeps a reply for good: it is on disk when this returns."""
-        row = (key, judge, version, json.dumps(spoken(messages)), json.dumps(dict(settings), sort_keys=True),
-               reply.encode("utf-8", "replace").decode(), model, time.time())
-        with self._explained(), self._lock:
-            self._base.execute(f"INSERT OR REPLACE INTO verdicts VALUES ({', '.join('?' * len(row))})", row)
+        """Keeps a reply for good, with all that led to it: it is on disk when this returns."""
+        self.put({key: {"judge": judge, "version": version, "prompt": spoken(messages), "settings": dict(settings),
+                        "reply": reply, "model": model, "at": time.time()}})
 
-    def __len__(self) -> int:
-        with self._explained(), self._lock:
-            return int(self._base.execute("SELECT count(*) FROM verdicts").fetchone()[0])
-
-    def close(self) -> None:
-        self._base.close()
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise UsageError(f"the verdicts cannot be kept here: {error}", where=str(self.path),
-                             remedy="Name another file, or delete this one: its verdicts are asked for again") from None
+    def converted(self, columns: tuple[str, ...]) -> str | None:
+        """Once every fact had a column of its own."""
+        if columns != _OLD_COLUMNS:
+            return None
+        return ("SELECT key, json_object('judge', judge, 'version', version, 'prompt', json(prompt), 'settings', "
+                "json(settings), 'reply', reply, 'model', model, 'at', at) FROM verdicts")

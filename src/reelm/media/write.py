@@ -45,12 +45,13 @@ class Written:
 
 def write_video(path: str | Path, rgb_frames: Iterable[np.ndarray], fps: float | Fraction, audio: Audio | None = None,
                 codec: str | None = None, crf: int | None = None, *, at_s: Iterable[float] | None = None,
-                options: Mapping[str, str] | None = None) -> Written:
+                options: Mapping[str, str] | None = None, sound_bps: int | None = None) -> Written:
     """A real MP4, MOV, MKV or WebM file at `path`, with a sound track when `audio` is given.
 
     `codec` None takes libx264 (.mp4, .mov, .mkv) or libvpx-vp9 (.webm); sound is AAC, in WebM Opus. `crf` is the
     quality (lower is better and larger). `at_s` gives each frame its own rising time (variable frame rate) instead of
     k / `fps`; Matroska and WebM round times to milliseconds. `options` go to the encoder, e.g. {"g": "12", "bf": "2"}.
+    `sound_bps`: bits per second of the sound; None leaves it to the encoder.
     An odd width or height is made even by repeating the last column or row (4:2:0 colour needs even sides); the
     returned record says so. The file appears under its name only when complete.
 
@@ -74,7 +75,7 @@ def write_video(path: str | Path, rgb_frames: Iterable[np.ndarray], fps: float |
     partial = path.with_name(path.name + ".partial")
     try:
         count = _encode(partial, muxer, _Plan(path, first.shape, rate, codec or default_codec, crf, dict(options or {}),
-                                              sound_codec, audio), itertools.chain([first], stream), at_s)
+                                              sound_codec, audio, sound_bps), itertools.chain([first], stream), at_s)
         os.replace(partial, path)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"could not write the video: {error}", where=str(path),
@@ -83,6 +84,29 @@ def write_video(path: str | Path, rgb_frames: Iterable[np.ndarray], fps: float |
         partial.unlink(missing_ok=True)
     height, width = first.shape[:2]
     return Written(path, count, width + width % 2, height + height % 2, (width % 2, height % 2))
+
+
+def write_sound(path: str | Path, audio: Audio, bps: int | None = None) -> Path:
+    """A real AAC file (.m4a) of `audio` at `path`, there in whole or not at all.
+
+    `bps`: bits per second; None leaves it to the encoder. Raises: UsageError (another suffix, more than two channels),
+    MediaError when the encoder or the disk refuses.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".m4a":
+        raise UsageError(f"cannot write a {path.suffix or 'suffixless'} file of sound", where=str(path),
+                         remedy="Use .m4a")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with av.open(str(partial), "w", format="mp4", options={"fflags": "+bitexact", "movflags": "+faststart"}) as out:
+            _Sound(out, "aac", audio, bps).finish()
+        os.replace(partial, path)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"could not write the sound: {error}", where=str(path),
+                         remedy="Check the folder and the free space") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
 
 
 @dataclass(frozen=True)
@@ -95,6 +119,7 @@ class _Plan:
     options: dict[str, str]
     sound_codec: str
     audio: Audio | None
+    sound_bps: int | None
 
 
 def _check_frame(frame: np.ndarray, shape: tuple[int, ...], number: int, path: Path) -> None:
@@ -110,7 +135,7 @@ def _encode(partial: Path, muxer: str, plan: _Plan, frames: Iterator[np.ndarray]
     mux_options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if muxer in ("mp4", "mov") else {})
     with av.open(str(partial), "w", format=muxer, options=mux_options) as out:
         video = _video_stream(out, plan, variable=at_s is not None)
-        sound = _Sound(out, plan.sound_codec, plan.audio) if plan.audio is not None else None
+        sound = _Sound(out, plan.sound_codec, plan.audio, plan.sound_bps) if plan.audio is not None else None
         count = 0
         times = _ticks(at_s, plan)
         for frame in frames:
@@ -177,7 +202,7 @@ def _even(frame: np.ndarray) -> np.ndarray:
 class _Sound:
     """The sound track, written a little ahead of the pictures so that players and readers find both near."""
 
-    def __init__(self, out: Any, codec: str, audio: Audio) -> None:
+    def __init__(self, out: Any, codec: str, audio: Audio, bps: int | None) -> None:
         if len(audio.wave) not in (1, 2):
             raise UsageError(f"sound must have 1 or 2 channels, got {len(audio.wave)}")
         self._out, self._audio, self._done = out, audio, 0
@@ -185,6 +210,8 @@ class _Sound:
         rates = av.Codec(codec, "w").audio_rates
         rate = audio.rate_hz if not rates or audio.rate_hz in rates else 48_000
         self._stream = out.add_stream(codec, rate=rate, layout=self._layout)
+        if bps is not None:
+            self._stream.bit_rate = bps
 
     def write_until(self, second: float) -> None:
         wanted = round((second - self._audio.start_s + 0.5) * self._audio.rate_hz)

@@ -26,7 +26,7 @@ from torch import Tensor
 from reelm.errors import CheckpointError
 from reelm.model import files, official, published
 from reelm.model.hub import locate
-from reelm.model.lora import merge_adapter
+from reelm.model.lora import blended, merge_adapter
 
 if TYPE_CHECKING:
     from reelm.model.processing import ReelmProcessor
@@ -35,7 +35,7 @@ SETTINGS, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "b
 #: Only the folders in which reelm-tiny ships have this file: adapter and connectors on bases that are fetched.
 SHIPPED = "connector.safetensors"
 #: The parts that an adapter and its base must have in common; frames, sampler and stills may differ.
-_SAME = ("encoder", "connector", "rate_hz", "of_video")
+_SAME = ("encoder", "connector", "before", "after", "rate_hz", "of_video")
 
 
 @dataclass(frozen=True)
@@ -177,12 +177,14 @@ def _tensor(path: Path, name: str) -> Tensor:
 # --- laid on its base ------------------------------------------------------------------------------------------
 
 
-def lay_on(model: Any, folder: Path) -> int:
+def lay_on(model: Any, folder: Path, alpha: float | None = None) -> int:
     """Merges the adapter in `folder` into `model`, its base, in place; how many weights changed.
+
+    `alpha`: another strength, see `lora.blended`.
 
     Raises: CheckpointError when they do not fit together.
     """
-    settings = files.read_json(folder / SETTINGS)
+    settings = blended(files.read_json(folder / SETTINGS), alpha)
     path = folder / WEIGHTS
     if not path.is_file():
         raise CheckpointError(f"no {WEIGHTS}", where=str(folder), remedy="Fetch the whole folder")
@@ -209,7 +211,7 @@ def settings_of(folder: Path, model: Any, processor: ReelmProcessor) -> ReelmPro
     for section in ("vision", "audio"):
         ours, theirs = getattr(model.config, section), getattr(trained, section)
         for key in _SAME:
-            one, other = ((whole or {}).get(key) for whole in (ours, theirs))
+            one, other = ((whole or {}).get(key) or None for whole in (ours, theirs))
             if json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True):
                 raise CheckpointError(f"{section}.{key} of the adapter is {other}, that of its base {one}",
                                       where=str(folder), remedy="Adapter and base must belong together")

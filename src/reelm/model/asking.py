@@ -34,9 +34,10 @@ class Options(TypedDict, total=False):
     `max_tokens` (256): longest answer. `temperature` (0: always the likeliest token), `top_p`, `top_k`, `seed`:
     sampling. `repetition_penalty` (that of the model's generation defaults, mostly 1: none) acts on answered tokens.
     `stop`: strings that end the answer and are left out of it. `frames` or `fps`: how many pictures of a clip, instead
-    of the model's own rule. `audio` (True): whether to listen. `speech` ("auto", "always", "off"), `subtitles` (an SRT
-    or WebVTT file for the first clip) and `transcriber`: how words that are said reach the prompt, see
-    `reelm.model.speech`. `cancel`: a threading.Event or a function; once set or true, the answer ends as it is.
+    of the model's own rule. `tokens`: the most that all media of the question may become, pictures and sound together;
+    frames and compressors are chosen to fit. `audio` (True): whether to listen. `speech` ("auto", "always", "off"),
+    `subtitles` (an SRT or WebVTT file for the first clip) and `transcriber`: how words that are said reach the prompt,
+    see `reelm.model.speech`. `cancel`: a threading.Event or a function; once set or true, the answer ends as it is.
     """
 
     max_tokens: int
@@ -48,6 +49,7 @@ class Options(TypedDict, total=False):
     stop: tuple[str, ...]
     frames: int | None
     fps: float | None
+    tokens: int | None
     audio: bool
     speech: Speech
     subtitles: str | Path | None
@@ -68,6 +70,7 @@ class Ask:
     stop: tuple[str, ...] = ()
     frames: int | None = None
     fps: float | None = None
+    tokens: int | None = None
     audio: bool = True
     speech: Speech = "auto"
     subtitles: str | Path | None = None
@@ -82,7 +85,7 @@ class Ask:
 
     @property
     def choice(self) -> Choice:
-        return Choice(self.frames, self.fps, self.audio)
+        return Choice(self.frames, self.fps, self.audio, self.tokens)
 
     def sampling(self, own_penalty: float = 1.0) -> Sampling:
         """How tokens are chosen; `own_penalty` is the model's, for a caller who names none."""
@@ -105,6 +108,11 @@ def conversation(parts: Sequence[Any]) -> list[Message]:
         raise UsageError(f"the last message is of role {given[-1].role!r}, so there is nothing to answer",
                          remedy='End with a Message("user", …)')
     return given
+
+
+def asked(turns: Sequence[Message]) -> str:
+    """The question of a conversation: the words of its last turn."""
+    return turns[-1].words
 
 
 @dataclass

@@ -15,6 +15,7 @@ from reelm.errors import CheckpointError
 from reelm.model import official
 from reelm.model.adapters import SHIPPED, check_base, is_adapter, is_named, lay_on, recorded_base, settings_of
 from reelm.model.files import read_config, weight_files
+from reelm.model.lora import refuse_blend
 from reelm.model.modeling import ReelmModel
 from reelm.model.processing import ReelmProcessor
 from reelm.model.published import Published, gather
@@ -25,22 +26,26 @@ _PROBES = ("\n", " ", "a", "\nWhat is it?", "  two  blanks \n\n", "[INST] <<SYS>
 
 
 def load_folder(folder: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto",
-                attn: str = "sdpa") -> tuple[ReelmModel, ReelmProcessor]:
+                attn: str = "sdpa", alpha: float | None = None) -> tuple[ReelmModel, ReelmProcessor]:
     """Model and processor in a folder; its config.json decides which form it has.
 
-    Raises: CheckpointError when the folder is incomplete or of an unknown form; PolicyError when weights are pickles.
+    `alpha`: another strength for its LoRA, see `lora.blended`.
+    Raises: UsageError for an `alpha` where there is no LoRA; CheckpointError when the folder is incomplete or of an
+    unknown form; PolicyError when weights are pickles.
     """
     if (Path(folder) / SHIPPED).is_file():
         from reelm.model.tiny import load_tiny
 
-        return load_tiny(device, dtype if isinstance(dtype, torch.dtype) else torch.float32, attn, Path(folder))
+        return load_tiny(device, dtype if isinstance(dtype, torch.dtype) else torch.float32, attn, Path(folder),
+                         alpha=alpha)
     if is_adapter(Path(folder)):
-        return load_adapted(folder, device=device, dtype=dtype, attn=attn)
+        return load_adapted(folder, device=device, dtype=dtype, attn=attn, alpha=alpha)
     settings = read_config(folder)
     if settings.get("model_type") == "reelm":
+        refuse_blend(alpha, str(folder))
         return load_native(folder, device=device, dtype=dtype, attn=attn)
     if official.family_of(settings) is not None:
-        return load_official(folder, device=device, dtype=dtype, attn=attn)
+        return load_official(folder, device=device, dtype=dtype, attn=attn, alpha=alpha)
     raise CheckpointError(f"model_type {settings.get('model_type')!r} is not known", where=str(folder),
                           remedy=f"Known: reelm, {', '.join(official.FAMILIES)}")
 
@@ -56,7 +61,7 @@ def load_native(folder: str | Path, *, device: str = "cpu", dtype: str | torch.d
 
 
 def load_adapted(folder: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto", attn: str = "sdpa",
-                 base: str | None = None) -> tuple[ReelmModel, ReelmProcessor]:
+                 base: str | None = None, alpha: float | None = None) -> tuple[ReelmModel, ReelmProcessor]:
     """The model under an adapter with the adapter merged into it, and the adapter's processor.
 
     `base`: where the base lies now, when that is elsewhere than the folder says. `model.loading_notes` says what was
@@ -72,7 +77,7 @@ def load_adapted(folder: str | Path, *, device: str = "cpu", dtype: str | torch.
     else:
         model, processor = load_folder(place, device=device, dtype=dtype, attn=attn)
     processor = settings_of(folder, model, processor)
-    changed = lay_on(model, folder)
+    changed = lay_on(model, folder, alpha)
     if (folder / "generation_config.json").is_file():
         model.generation_config = generation_defaults(folder, model.config)
     unsure = () if said.sha256 else (f"{folder} does not record which weights it was trained on; laid on {place}",)
@@ -80,12 +85,14 @@ def load_adapted(folder: str | Path, *, device: str = "cpu", dtype: str | torch.
     return model, processor
 
 
-def load_named(name: str, device: str, dtype: torch.dtype, attn: str) -> tuple[ReelmModel, ReelmProcessor]:
+def load_named(name: str, device: str, dtype: torch.dtype, attn: str, alpha: float | None = None
+               ) -> tuple[ReelmModel, ReelmProcessor]:
     """A model of the package: "reelm-tiny", or "random" with what follows the colon."""
     if name == "reelm-tiny":
         from reelm.model.tiny import load_tiny
 
-        return load_tiny(device, dtype, attn)
+        return load_tiny(device, dtype, attn, alpha=alpha)
+    refuse_blend(alpha, name)
     from reelm.model.toy import random_model
 
     model, processor = random_model(name.partition(":")[2], attn=attn)
@@ -95,14 +102,14 @@ def load_named(name: str, device: str, dtype: torch.dtype, attn: str) -> tuple[R
 
 
 def load_official(folder: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto",
-                  attn: str = "sdpa") -> tuple[ReelmModel, ReelmProcessor]:
+                  attn: str = "sdpa", alpha: float | None = None) -> tuple[ReelmModel, ReelmProcessor]:
     """A published VideoLLaMA 2 folder in any of its forms: whole, `-Base` (projector only), LoRA, with sound or not.
 
     Weights go through a plain key map; all must be there and all must be used. `dtype="auto"` keeps the stored one.
 
     Source: layout of the published checkpoints; logits and greedy tokens agree, tests/model/test_checkpoints.py.
     """
-    return build(gather(folder), folder, device=device, dtype=dtype, attn=attn)
+    return build(gather(folder, alpha), folder, device=device, dtype=dtype, attn=attn)
 
 
 def build(found: Published, folder: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto",

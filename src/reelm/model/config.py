@@ -31,6 +31,8 @@ class StillSettings(PartConfig):
 class VisionSettings(PartConfig):
     """The way of pictures: `encoder`, `connector` and `sampler` are part settings (`kind` and fields).
 
+    `before`, `after`: compressors on both sides of the connector, in the order in which tokens pass them.
+
     `frames`: how many frames a clip gives unless the caller says otherwise. `image.repeat` (default `frames`): a medium
     of one frame has no motion; its features are repeated so often before a connector that looks along time.
     """
@@ -38,6 +40,8 @@ class VisionSettings(PartConfig):
     encoder: dict[str, Any]
     connector: dict[str, Any]
     sampler: dict[str, Any] = {"kind": "uniform"}
+    before: tuple[dict[str, Any], ...] = ()
+    after: tuple[dict[str, Any], ...] = ()
     frames: int = Field(default=8, ge=1)
     image: StillSettings | None = None
 
@@ -145,6 +149,9 @@ class ReelmConfig(PreTrainedConfig):
                   f"the width of encoder {settings.encoder['kind']!r}")
             if isinstance(settings, AudioSettings):
                 part_of("encoder", settings.encoder_settings(of_video=True))
+            else:
+                for compressor in (*settings.before, *settings.after):
+                    part_of("compressor", compressor)
             _fits(f"{name}.connector.out_width", connector_settings.out_width, self.text_config.hidden_size,  # type: ignore[union-attr]
                   "hidden_size of the language model")
         part_of("layout", self.layout or {})

@@ -14,7 +14,7 @@ from torch import Tensor
 from reelm.errors import ReelmError, UsageError
 from reelm.media.thumbnail import Thumbnails
 from reelm.model import memory
-from reelm.model.asking import AnswerStream, Ask, Listener, Options, Prepared, TooLong, conversation
+from reelm.model.asking import AnswerStream, Ask, Listener, Options, Prepared, TooLong, asked, conversation
 from reelm.model.engine import CANCELLED, Engine, Request
 from reelm.model.modeling import ReelmModel
 from reelm.model.perceive import joined, perceive
@@ -23,7 +23,7 @@ from reelm.model.processing import Plan, ReelmProcessor, Sketch
 from reelm.model.sensing import Choice, Clock, Look, Medium, Seen, Senses
 from reelm.model.speech import Same, Spoken, Words, asks_for_words, listen
 from reelm.model.taps import Taps
-from reelm.types import AUDIO, VISION, Answer, Audio, AudioVideo, Clip, Frames, Message, Part, Tokens
+from reelm.types import AUDIO, VISION, Answer, Audio, AudioVideo, Clip, Message, Part, Tokens
 
 
 class VideoLM(Taps):
@@ -31,14 +31,17 @@ class VideoLM(Taps):
 
     What was decoded, encoded and prefilled is kept (`keep_bytes` in all, the longest unused goes first), so a second
     question on the same media costs only its own words: `Answer.tokens["reused"]` tells how many positions were not
-    computed again. A file that changed is another medium. After changing weights call `forget()`. One thread at a time.
+    computed again. A file that changed is another medium. `wording`: what is asked instead of a bare question about
+    media, which stands in it as `{question}`; None for the question itself. After changing weights call `forget()`. One
+    thread at a time.
     """
 
     def __init__(self, model: ReelmModel, processor: ReelmProcessor, name: str = "", keep_bytes: int = 1 << 30,
-                 memory_bytes: int | None = None) -> None:
+                 memory_bytes: int | None = None, prompt: str | None = None) -> None:
         self.model, self.processor, self.name = model.eval(), processor, name
         self.engine = Engine(model.language_model, _eos_ids(model, processor), self._decode)
         self.memory_bytes = memory_bytes
+        self.wording = prompt
         self._senses = Senses(processor)
         self._shelf: Shelf[Seen | Prefix | Words] = Shelf(keep_bytes)
 
@@ -130,20 +133,21 @@ class VideoLM(Taps):
 
     # --- looking without asking --------------------------------------------------------------------------------
 
-    def plan(self, *parts: Part | Message, frames: int | None = None, fps: float | None = None, audio: bool = True
-             ) -> dict[str, Any]:
+    def plan(self, *parts: Part | Message, frames: int | None = None, fps: float | None = None, audio: bool = True,
+             tokens: int | None = None) -> dict[str, Any]:
         """Token counts of a prompt before anything is decoded: {"text", "vision", "audio", "total", "exact", "media"}.
 
         Raises: BudgetError, with the smallest change that fits, when the prompt and an answer of usual length need more
-        memory than is free (or than `memory_bytes`).
+        memory than is free (or than `memory_bytes`), or the media more than `tokens`.
 
         Files are opened to read their index only. Text and vision are exact. Sound in a file is counted by the length
         of the clip; "exact" is False when its track may be shorter and the model's count depends on its length.
         """
-        choice = Choice(frames, fps, audio)
+        choice = Choice(frames, fps, audio, tokens)
         with ExitStack() as stack:
             turns = conversation(parts)
-            looks = [self._senses.look(part, choice, stack) for part in _media(turns)]
+            looks = self._senses.looks(_media(turns), choice, stack, asked(turns))
+            turns = self._posed(turns)
             plan = self._laid_out(turns, looks)
             self._affordable(plan, looks, Ask().max_tokens)
             media = [{"vision": cell.vision, "audio": cell.audio, "frames": look.sketch.frames,
@@ -152,13 +156,15 @@ class VideoLM(Taps):
         exact = all(self._senses.counts_exactly(look) for look in looks)
         return {**plan.counts, "total": len(plan.laid.ids), "exact": exact, "media": media}
 
-    def encode(self, medium: Medium, *, frames: int | None = None, fps: float | None = None, audio: bool = True
-               ) -> Tokens:
+    def encode(self, medium: Medium, *, frames: int | None = None, fps: float | None = None, audio: bool = True,
+               tokens: int | None = None, question: str = "") -> Tokens:
         """The vectors that stand for one medium in the prompt, with their columns: what the language model reads.
+
+        `question` matters to parts that look at it.
 
         Shapes: x [N,D], vision tokens before audio tokens. Units: `at_s` in seconds from the file's start.
         """
-        seen, _ = self._see(conversation([medium]), Choice(frames, fps, audio), Clock())
+        seen, _ = self._see(conversation([medium]), Choice(frames, fps, audio, tokens), Clock(), question)
         return joined(seen[0].vision, seen[0].audio)
 
     # --- inside ------------------------------------------------------------------------------------------------
@@ -169,7 +175,8 @@ class VideoLM(Taps):
         return float(getattr(self.model.generation_config, "repetition_penalty", None) or 1.0)
 
     def _prompt(self, parts: Sequence[Part], choice: Choice, max_tokens: int) -> tuple[Plan, list[Seen], Tensor]:
-        seen, plan = self._see(conversation(parts), choice, Clock(), max_tokens)
+        turns = conversation(parts)
+        seen, plan = self._see(self._posed(turns), choice, Clock(), asked(turns), max_tokens)
         with torch.inference_mode():
             return plan, seen, self._embeds(plan, seen)
 
@@ -194,11 +201,12 @@ class VideoLM(Taps):
             raise UsageError("a question needs at least one part", remedy='For example answer(Clip("a.mp4"), "What?")')
         clock = Clock()
         sampling, choice = ask.sampling(self._own_penalty), ask.choice
+        question = asked(conversation(parts))
         spoken = self._spoken(conversation(parts), ask, clock)
         while True:
             turns = spoken.turns
             try:
-                seen, plan = self._see(turns, choice, clock, ask.max_tokens)
+                seen, plan = self._see(turns, choice, clock, question, ask.max_tokens)
                 break
             except TooLong:
                 if not spoken.shorten():
@@ -231,28 +239,48 @@ class VideoLM(Taps):
                 self._shelf.put(key, words)
             found.append(replace(words, cues=()) if ask.speech == "off" else words)
             side = None  # the file that was named belongs to the first
-        return Spoken(turns, found, asked=asking[-1] or ask.speech == "always", hears=self.hears and ask.audio)
+        return Spoken(self._posed(turns), found, asked=asking[-1] or ask.speech == "always",
+                      hears=self.hears and ask.audio)
 
-    def _see(self, turns: list[Message], choice: Choice, clock: Clock, max_tokens: int = 0
+    def _posed(self, turns: list[Message]) -> list[Message]:
+        """The conversation with its last question in the words of the system's prompt, if it has one."""
+        parts = list(turns[-1].parts)
+        places = [index for index, part in enumerate(parts) if isinstance(part, str)]
+        if self.wording is None or not places or len(places) == len(parts):
+            return turns  # nothing is asked, or not about a medium
+        parts[places[-1]] = self.wording.replace("{question}", str(parts[places[-1]]))
+        return [*turns[:-1], replace(turns[-1], parts=tuple(parts))]
+
+    def _see(self, turns: list[Message], choice: Choice, clock: Clock, question: str, max_tokens: int = 0
              ) -> tuple[list[Seen], Plan]:
         """Every medium of the prompt taken in, from the shelf where it stands there, and the prompt laid out."""
         with ExitStack() as stack:
-            found: list[Look | Seen] = []
-            for medium in _media(turns):
-                with clock("open"):
-                    kept = self._shelf.get(self._senses.key(medium, choice))
-                    found.append(kept if isinstance(kept, Seen) else self._senses.look(medium, choice, stack))
+            with clock("open"):
+                found = self._found(turns, choice, stack, question)
             plan = self._laid_out(turns, found)
             self._fits(plan, max_tokens)
             self._affordable(plan, found, max_tokens)
             seen: dict[Hashable, Seen] = {}
             for one in found:
                 if one.key not in seen:
-                    seen[one.key] = one if isinstance(one, Seen) else self._take_in(one, clock)
+                    seen[one.key] = one if isinstance(one, Seen) else self._take_in(one, clock, question)
         ordered = [seen[one.key] for one in found]
         plan = self._laid_out(turns, ordered)
         self._fits(plan, max_tokens)
         return ordered, plan
+
+    def _found(self, turns: list[Message], choice: Choice, stack: ExitStack, question: str) -> list[Look | Seen]:
+        """Every medium of the prompt: from the shelf where it stands there, else opened."""
+        parts = _media(turns)
+        keys = self._senses.keys(parts, choice, question)
+        kept = [one if isinstance(one := self._shelf.get(key), Seen) else None for key in keys]
+        missing = [index for index, one in enumerate(kept) if one is None]
+        if choice.tokens is not None and missing:
+            missing = list(range(len(parts)))  # how a budget is shared is known when all are open
+        looks = iter(self._senses.looks([parts[i] for i in missing], choice, stack, question,
+                                        [keys[i] for i in missing]))
+        opened = {index: next(looks) for index in missing}
+        return [one or opened[index] for index, one in enumerate(kept)]
 
     def _laid_out(self, turns: list[Message], media: Sequence[Look | Seen]) -> Plan:
         sketches = iter(media)
@@ -268,17 +296,15 @@ class VideoLM(Taps):
                           f"{need} positions, the model has {room}",
                           remedy="Use fewer frames, a shorter clip or fewer max_tokens")
 
-    def _take_in(self, look: Look, clock: Clock) -> Seen:
+    def _take_in(self, look: Look, clock: Clock, question: str) -> Seen:
         with clock("decode"):
             medium, notes = self._senses.take_in(look)
         with clock("encode"), torch.inference_mode():
-            vision, audio = perceive(self.model, self.processor, medium)
+            vision, audio = perceive(self.model, self.processor, medium, look.sketch.keep, question)
             self._settle()
-        frames = medium.frames if isinstance(medium, AudioVideo) else medium
         sound = medium.audio if isinstance(medium, AudioVideo) else medium
-        sketch = Sketch(look.sketch.frames, sound.duration_s if isinstance(sound, Audio) else None)
-        frames_at_s = tuple(frames.at_s.tolist()) if isinstance(frames, Frames) and not frames.still else ()
-        seen = Seen(look.key, sketch, vision, audio, frames_at_s, tuple(notes))
+        sketch = replace(look.sketch, audio_s=sound.duration_s if isinstance(sound, Audio) else None)
+        seen = Seen(look.key, sketch, vision, audio, look.used_s, tuple(notes))
         self._shelf.put(look.key, seen)
         return seen
 

@@ -12,6 +12,7 @@ import torch
 from reelm.errors import BudgetError
 from reelm.model.config import part_of
 from reelm.model.processing import ReelmProcessor, Sketch
+from reelm.model.way import largest
 
 #: A container's folder, its files for limit and use, and the line of memory.stat for file pages it can give back.
 _CGROUPS = ((Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
@@ -137,34 +138,28 @@ def _change(count: Callable[[Sequence[Sketch], int], Need], sketches: Sequence[S
     def fewer(frames: int) -> list[Sketch]:
         return [replace(sketch, frames=min(sketch.frames, frames)) for sketch in sketches]
 
-    found = _largest(most - 1, lambda frames: count(fewer(frames), max_tokens).total <= free)
+    def fits(given: Sequence[Sketch], tokens: int = max_tokens) -> bool:
+        try:
+            return count(given, tokens).total <= free
+        except BudgetError:  # one frame, which is repeated, may be more tokens than several were allowed
+            return False
+
+    found = largest(most - 1, lambda frames: fits(fewer(frames)))
     if found:
         return f"frames={found} fits, at {_size(count(fewer(found), max_tokens).total)}"
-    shorter = _largest(max_tokens - 1, lambda tokens: count(sketches, tokens).total <= free)
+    shorter = largest(max_tokens - 1, lambda tokens: fits(sketches, tokens))
     if shorter:
         return f"max_tokens={shorter} fits"
     silent = [replace(sketch, audio_s=None) for sketch in sketches if sketch.frames]
     if len(silent) == len(sketches) and any(sketch.audio_s is not None for sketch in sketches):
-        if count(silent, max_tokens).total <= free:
+        if fits(silent):
             return "audio=False fits"
-        found = _largest(most - 1, lambda frames: count(
-            [replace(sketch, frames=min(sketch.frames, frames)) for sketch in silent], max_tokens).total <= free)
+        found = largest(most - 1, lambda frames: fits(
+            [replace(sketch, frames=min(sketch.frames, frames)) for sketch in silent]))
         if found:
             return f"audio=False with frames={found} fits"
     return f"Nothing smaller fits either; free {_size(count(sketches, max_tokens).total - free)} more, or load " \
            "the model with fewer bits"
-
-
-def _largest(most: int, fits: Callable[[int], bool]) -> int:
-    """The largest number in 1..most that fits, 0 if none; needs grow with the number."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def afford_weights(shapes: dict[str, tuple[tuple[int, ...], str]], item_bytes: int, bits: int | None, free: int,

@@ -23,9 +23,10 @@ from reelm.types import AUDIO, VISION
 class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
     """A language model that sees and hears: encode, connect, lay into the prompt, continue.
 
-    Children `vision_tower`, `connector`, `audio_tower`, `audio_connector` (None where the model lacks the sense) and
-    `language_model`, any Hugging Face causal LM. Everything from pixels to logits is differentiable; freezing is the
-    caller's choice. `language_model`, when given, is used as it is, with its weights, instead of a fresh one.
+    Children `vision_tower`, `connector`, `audio_tower`, `audio_connector` (None where the model lacks the sense),
+    `before` and `after` (compressors on both sides of the connector) and `language_model`, any Hugging Face causal LM.
+    Everything from pixels to logits is differentiable; freezing is the caller's choice. `language_model`, when given,
+    is used as it is, with its weights, instead of a fresh one.
 
     Source: VideoLLaMA 2, arXiv:2406.07476, section 3; logits agree with the recorded ones to 1e-4, greedy tokens are
     equal, loss to 1e-5, tests/model/test_parity.py.
@@ -47,6 +48,8 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
     def __init__(self, config: ReelmConfig, *, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.vision_tower, self.connector = self._sense(config.vision_settings)
+        self.before, self.after = (nn.ModuleList(registry.build("compressor", one) for one in chain)
+                                   for chain in compressors_of(config))
         self.audio_tower, self.audio_connector = self._sense(config.audio_settings)
         if language_model is None:
             language_model = _fresh(config.text_config)
@@ -106,8 +109,8 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
         video_frames: Sequence[int] | None = None,
         input_features: Tensor | None = None,
         audio_frames: Sequence[int] | None = None,
-        vision_features: Tensor | None = None,
-        audio_features: Tensor | None = None,
+        vision_features: Tensor | None = None, audio_features: Tensor | None = None,
+        questions: Sequence[str] | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -118,7 +121,8 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
 
         Give `input_ids` (with `mm_token_type_ids` and media) or `inputs_embeds`, never both; media as pixels and filter
         banks, or as what the towers made of them (`vision_features` in place of `pixel_values_videos`, `audio_features`
-        in place of `input_features`), with the same counts. A bool `logits_to_keep`
+        in place of `input_features`), with the same counts. `questions`: what compressors that look at the question are
+        to see, one for each medium with pictures. A bool `logits_to_keep`
         [B,S] computes logits at those positions only, flattened to [n,V]; with labels, pass `shift_labels` [n] of the
         same positions (`fuse.answer_logits` gives both). `num_items_in_batch` is handed on for exact accumulation.
         `packed`: a row holds several samples one after the other, each begins where `position_ids` begin again, and
@@ -131,7 +135,7 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
             raise UsageError("give input_ids or inputs_embeds, exactly one of them")
         if inputs_embeds is None:
             vision, audio = self._encode_given(pixel_values_videos, video_frames, input_features, audio_frames,
-                                               vision_features, audio_features)
+                                               vision_features, audio_features, questions or "")
             inputs_embeds = self.embed(input_ids, mm_token_type_ids, vision, audio)  # type: ignore[arg-type]
         elif any(given is not None for given in (pixel_values_videos, input_features, vision_features, audio_features)):
             raise UsageError("media beside inputs_embeds would be ignored", remedy="Lay them in with `embed` first")
@@ -163,7 +167,7 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
         inputs = parent.prepare_inputs_for_generation(
             input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs)
         if not is_first_iteration and kwargs.get("use_cache", True):
-            for name in ("video_frames", "audio_frames", "mm_token_type_ids"):
+            for name in ("video_frames", "audio_frames", "questions", "mm_token_type_ids"):
                 inputs.pop(name, None)
         types, ids = inputs.get("mm_token_type_ids"), inputs.get("input_ids")
         if types is not None and ids is not None:
@@ -218,6 +222,12 @@ class ReelmModel(MediaEncoding, PreTrainedModel, GenerationMixin):
         """Writes config.json and safetensors with native keys, whatever layout the weights came from."""
         parent: Any = super()
         parent.save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
+
+
+def compressors_of(config: ReelmConfig) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+    """The settings of the compressors before and after the connector."""
+    settings = config.vision_settings
+    return (settings.before, settings.after) if settings else ((), ())
 
 
 def _fresh(config: Any) -> Any:

@@ -6,28 +6,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from reelm.model.config import part_of
 from reelm.model.modeling import ReelmModel
 from reelm.model.processing import ReelmProcessor
-from reelm.parts.base import Grid
-from reelm.types import AUDIO, VISION, Audio, AudioVideo, Frames, Image, Tokens
+from reelm.types import AUDIO, Audio, AudioVideo, Frames, Image, Tokens
 
 Decoded = Frames | Image | Audio | AudioVideo
 
 
-def perceive(model: ReelmModel, processor: ReelmProcessor, medium: Decoded) -> tuple[Tokens | None, Tokens | None]:
+def perceive(model: ReelmModel, processor: ReelmProcessor, medium: Decoded, keep: int | None = None,
+             question: str = "") -> tuple[Tokens | None, Tokens | None]:
     """Vision and audio tokens of one medium, None where it has no pictures or no sound.
 
     A vision token has the mean time of the frames it covers, an audio token the time of its stretch of sound; NaN for a
-    still picture and for silence that the encoder added.
+    still picture and for silence that the encoder added. `keep`: the most tokens that pictures may become; `question`:
+    what guided compressors look at.
     """
     if isinstance(medium, AudioVideo):
-        return _pictures(model, processor, medium.frames), _sound(model, processor, medium.audio, of_video=True)
+        return (_pictures(model, processor, medium.frames, keep, question),
+                _sound(model, processor, medium.audio, of_video=True))
     if isinstance(medium, Audio):
         return None, _sound(model, processor, medium, of_video=False)
-    return _pictures(model, processor, medium), None
+    return _pictures(model, processor, medium, keep, question), None
 
 
 def joined(first: Tokens | None, second: Tokens | None) -> Tokens:
@@ -40,16 +41,13 @@ def joined(first: Tokens | None, second: Tokens | None) -> Tokens:
     return Tokens(**columns)
 
 
-def _pictures(model: ReelmModel, processor: ReelmProcessor, medium: Frames | Image) -> Tokens:
-    settings = model.config.vision_settings
+def _pictures(model: ReelmModel, processor: ReelmProcessor, medium: Frames | Image, keep: int | None,
+              question: str) -> Tokens:
     pixels = processor.pixels(medium).to(_device(model))
-    (x,) = model.encode_vision(pixels, [len(pixels)])
-    assert settings is not None  # encode_vision refuses without
-    encoder, encoder_settings = part_of("encoder", settings.encoder)
-    at_s = encoder.slice_times(encoder_settings, medium, len(pixels))
-    if len(at_s) == 1:
-        at_s = np.repeat(at_s, settings.repeat)
-    return _placed(model.connector, x, processor.vision_grid(len(pixels)), at_s, VISION)
+    encoder, encoder_settings = part_of("encoder", (processor.vision or {})["encoder"])
+    at_s = np.asarray(encoder.slice_times(encoder_settings, medium, len(pixels)), dtype=np.float64)
+    (tokens,) = model.look_at(pixels, [len(pixels)], [at_s], [keep], question)
+    return tokens
 
 
 def _sound(model: ReelmModel, processor: ReelmProcessor, medium: Audio, of_video: bool) -> Tokens:
@@ -59,12 +57,9 @@ def _sound(model: ReelmModel, processor: ReelmProcessor, medium: Audio, of_video
     assert settings is not None  # encode_audio refuses without
     encoder, encoder_settings = part_of("encoder", settings.encoder_settings(of_video))
     at_s = encoder.slice_times(encoder_settings, medium, encoder.grid_of(encoder_settings, len(bank))[0])
-    return _placed(model.audio_connector, x, processor.audio_grid(len(bank)), at_s, AUDIO)
-
-
-def _placed(connector: Any, x: Tensor, grid: Grid, at_s: np.ndarray, kind: int) -> Tokens:
-    slices = connector.slice_times(torch.from_numpy(np.asarray(at_s, dtype=np.float64)), grid[0])
-    return Tokens.of_grid(x, grid, slices.to(x.device), kind=kind, source=0 if kind == VISION else 1)
+    grid = processor.audio_grid(len(bank))
+    slices = model.audio_connector.slice_times(torch.from_numpy(np.asarray(at_s, dtype=np.float64)), grid[0])
+    return Tokens.of_grid(x, grid, slices.to(x.device), kind=AUDIO, source=1)
 
 
 def _device(model: ReelmModel) -> torch.device:

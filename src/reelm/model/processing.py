@@ -16,6 +16,7 @@ from transformers import BatchFeature, ProcessorMixin
 from reelm import registry
 from reelm.errors import UsageError
 from reelm.model.config import AudioSettings, ReelmConfig, VisionSettings, checked, part_of
+from reelm.model.way import Way, way_of
 from reelm.parts.layouts.chat import IGNORED, filler_id
 from reelm.parts.layouts.turns import Cells, Laid, Turn
 from reelm.types import Audio, AudioVideo, Clip, Frames, Image, Message
@@ -27,11 +28,13 @@ Grid = tuple[int, int, int]
 class Sketch:
     """A medium that is not decoded yet, good enough to count its tokens: `frames` pictures, `audio_s` seconds of sound.
 
-    `of_video` says that the sound belongs to pictures (some models cut such sound differently).
+    `keep`: the most tokens that its pictures may become. `of_video` says that the sound belongs to pictures (some
+    models cut such sound differently).
     """
 
     frames: int = 0
     audio_s: float | None = None
+    keep: int | None = None
 
     @property
     def of_video(self) -> bool:
@@ -80,10 +83,27 @@ class ReelmProcessor(ProcessorMixin):
 
     # --- counting ----------------------------------------------------------------------------------------------
 
+    @property
+    def way(self) -> Way:
+        """The way of pictures, counted.
+
+        Raises: UsageError when the model does not see.
+        """
+        return way_of(self._vision())
+
+    def vision_count(self, frames: int, keep: int | None = None) -> int:
+        """How many tokens a medium of `frames` pictures becomes, at most `keep`; one picture is repeated first."""
+        return self.way.shape(frames, keep)[0]
+
     def vision_grid(self, frames: int) -> Grid:
-        """(t,h,w) of the tokens that a medium of `frames` frames becomes; one frame is repeated first."""
-        settings = self._vision()
-        return _grid_of(json.dumps([settings.encoder, settings.connector]), settings.repeat if frames == 1 else frames)
+        """(t,h,w) of the tokens that a medium of `frames` frames becomes.
+
+        Raises: UsageError where a compressor leaves them on no grid.
+        """
+        count, grid = self.way.shape(frames)
+        if grid is None:
+            raise UsageError(f"{frames} frames become {count} tokens that fill no grid", where="ReelmProcessor")
+        return grid
 
     def audio_grid(self, rows: int) -> Grid:
         """(t,h,w) of the tokens that `rows` filter-bank rows become."""
@@ -92,9 +112,9 @@ class ReelmProcessor(ProcessorMixin):
 
     def counts(self, medium: Any) -> dict[str, int]:
         """Tokens of one medium, exact before any of its tensors exist: {"vision": n, "audio": m}."""
-        frames, rows = 0, None
+        frames, rows, keep = 0, None, None
         if isinstance(medium, Sketch):
-            frames = medium.frames
+            frames, keep = medium.frames, medium.keep
             if medium.audio_s is not None:
                 rows = self._rows(medium.audio_s, medium.of_video)
         elif isinstance(medium, Frames | Image):
@@ -108,7 +128,7 @@ class ReelmProcessor(ProcessorMixin):
                              ".answer, or pass Frames, Image, Audio or AudioVideo")
         if isinstance(medium, Frames | AudioVideo) and frames == 0:
             raise UsageError("a clip without a frame", remedy="Ask for at least one frame")
-        return {"vision": int(np.prod(self.vision_grid(frames))) if frames else 0,
+        return {"vision": self.vision_count(frames, keep) if frames else 0,
                 "audio": int(np.prod(self.audio_grid(rows))) if rows is not None else 0}
 
     def plan(self, conversation: Sequence[Message], *, labels: bool = False,
@@ -224,7 +244,7 @@ class ReelmProcessor(ProcessorMixin):
         return pixels, banks
 
     def _check(self, cells: Sequence[Cells], pixels: Sequence[Tensor], banks: Sequence[Tensor]) -> None:
-        made = ([int(np.prod(self.vision_grid(len(p)))) for p in pixels],
+        made = ([self.vision_count(len(p)) for p in pixels],
                 [int(np.prod(self.audio_grid(len(b)))) for b in banks])
         planned = [c.vision for c in cells if c.vision], [c.audio for c in cells if c.audio]
         if made != planned:

@@ -12,7 +12,7 @@ from torch import Tensor
 from reelm.errors import CheckpointError
 from reelm.model import files, official
 from reelm.model.hub import locate
-from reelm.model.lora import merge_adapter
+from reelm.model.lora import blended, merge_adapter, refuse_blend
 
 WHOLE, BASE, LORA = "whole", "base", "lora"
 #: Files of single parts, and the keys that each may hold.
@@ -70,10 +70,12 @@ def needs(folder: Path) -> list[str]:
     return names + ([str(tower)] if tower is not None and not has_tower else [])
 
 
-def gather(folder: str | Path) -> Published:
+def gather(folder: str | Path, alpha: float | None = None) -> Published:
     """Config and all weights of a published folder, the pieces it leaves out read from where its config says.
 
-    Raises: CheckpointError when a piece is missing, with its name; PolicyError for a pickle of more than tensors.
+    `alpha`: another strength for its LoRA, see `lora.blended`.
+    Raises: UsageError for an `alpha` where there is no LoRA; CheckpointError when a piece is missing, with its name;
+    PolicyError for a pickle of more than tensors.
     """
     folder = Path(folder)
     flat = files.read_config(folder)
@@ -86,7 +88,9 @@ def gather(folder: str | Path) -> Published:
     if form == BASE:
         _add_parts(found, folder)
     if form == LORA:
-        _add_lora(found, folder)
+        _add_lora(found, folder, alpha)
+    else:
+        refuse_blend(alpha, str(folder))
     _add_towers(found, folder)
     _fit_vocabulary(found)
     return found
@@ -135,7 +139,7 @@ def _with_prefix(tensors: dict[str, Tensor], prefix: str, path: Path) -> dict[st
     return tensors
 
 
-def _add_lora(found: Published, folder: Path) -> None:
+def _add_lora(found: Published, folder: Path, alpha: float | None) -> None:
     rest = folder / _REST
     if rest.is_file():
         found.weights |= {_plain(key): value for key, value in files.tensors_of(rest).items()}
@@ -145,7 +149,7 @@ def _add_lora(found: Published, folder: Path) -> None:
     if path is None:
         raise CheckpointError("no adapter_model.safetensors and no adapter_model.bin", where=str(folder),
                               remedy="Fetch the whole folder")
-    changed = merge_adapter(found.weights, files.tensors_of(path), files.read_json(folder / _ADAPTER),
+    changed = merge_adapter(found.weights, files.tensors_of(path), blended(files.read_json(folder / _ADAPTER), alpha),
                             str(folder / _ADAPTER))
     found.sources["adapter"] = str(path)
     found.notes.append(f"the adapter changed {len(changed)} weights")

@@ -76,17 +76,18 @@ class Taps:
         raise NotImplementedError
 
     def logprobs(self, *parts: Part, answer: str, end: bool = True, frames: int | None = None,
-                 fps: float | None = None, audio: bool = True) -> AnswerScore:
+                 fps: float | None = None, audio: bool = True, tokens: int | None = None) -> AnswerScore:
         """How likely the model finds `answer` after `parts`, token by token; `end` counts the end mark as well.
 
         Differs from sampling: no penalty, no temperature; the plain distribution of the model.
         """
         ids, pieces = self._answer_ids(answer, end)
-        _, _, embeds = self._prompt(parts, Choice(frames, fps, audio), len(ids))
+        _, _, embeds = self._prompt(parts, Choice(frames, fps, audio, tokens), len(ids))
         return score(self.engine, embeds, ids, pieces)
 
     def attention(self, *parts: Part, answer: str = "", layers: Sequence[int] | None = None,
-                  frames: int | None = None, fps: float | None = None, audio: bool = True) -> Attention:
+                  frames: int | None = None, fps: float | None = None, audio: bool = True,
+                  tokens: int | None = None) -> Attention:
         """Where the model looks while it says `answer`, or when it begins to answer: weights over the media tokens.
 
         `layers` chooses decoder layers (negative numbers from the end), all by default. Each token has its second.
@@ -95,7 +96,7 @@ class Taps:
         if all(isinstance(part, str) for part in parts):
             raise UsageError("attention over media needs a medium", remedy="Give a Clip, an Image or Audio")
         ids, pieces = self._answer_ids(answer, False) if answer else ([], [])
-        plan, seen, embeds = self._prompt(parts, Choice(frames, fps, audio), len(ids))
+        plan, seen, embeds = self._prompt(parts, Choice(frames, fps, audio, tokens), len(ids))
         return attend(self.engine, embeds, ids, plan.laid.kinds, layers, pieces,
                       [(one.vision, one.audio) for one in seen])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reelm.errors import CheckpointError
-from reelm.model.lora import merge_adapter
+from reelm.model.lora import blended, merge_adapter
 from reelm.model.sources import LANGUAGE, VISION, Say, cache_root, fetch, scratch_in
 
 if TYPE_CHECKING:
@@ -158,8 +158,11 @@ def load_tiny(
     attn: str = "sdpa",
     folder: Path = SHIPPED,
     say: Say = lambda text: None,
+    alpha: float | None = None,
 ) -> tuple[ReelmModel, ReelmProcessor]:
     """The trained reelm-tiny and its processor; `dtype` is float32 unless given.
+
+    `alpha`: another strength for its LoRA, see `lora.blended`.
 
     Raises: CheckpointError if the shipped weights or the bases are missing or do not fit together.
     """
@@ -177,7 +180,7 @@ def load_tiny(
         )
     config = ReelmConfig.from_pretrained(folder)
     state = base_state(say)
-    adapter = json.loads((folder / "adapter_config.json").read_text())
+    adapter = blended(json.loads((folder / "adapter_config.json").read_text()), alpha)
     merge_adapter(state, load_file(folder / "adapter_model.safetensors"), adapter)
     for name in ("connector", "audio_connector", "audio_tower"):
         if (folder / f"{name}.safetensors").is_file():

@@ -10,19 +10,29 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from reelm.config import PartConfig
-from reelm.errors import UsageError
+from reelm.errors import BudgetError, UsageError
 from reelm.types import AUDIO, VISION, Audio, Frames, Image, MediaInfo, Tokens
 
 Grid = tuple[int, int, int]
+#: How many tokens, and the grid that they fill, None where they fill none.
+Shape = tuple[int, Grid | None]
 
 
 class Sampler(ABC):
-    """Chooses the seconds to look at."""
+    """Chooses the seconds to look at.
+
+    `length` says what a budget of tokens may do to the number of frames: "free" (as many as the budget pays for, up to
+    all of the clip), "at most" (the sampler's own number, fewer where the budget is short), "fixed" (its own number).
+    `guided`: whether `pick` looks at the question, so that another question means other frames.
+    """
 
     Config: ClassVar[type[PartConfig]]
+    length: ClassVar[Literal["free", "at most", "fixed"]] = "at most"
+    guided: ClassVar[bool] = False
     #: The smallest sensible settings, for tests that build every part.
     tiny: ClassVar[dict[str, Any]]
 
@@ -35,6 +45,14 @@ class Sampler(ABC):
 
         `look(seconds) -> Frames` lets a sampler peek at pictures; `question` lets it be guided.
         """
+
+    def pictures(self, frames: int) -> int:
+        """How many pictures the encoder gets for `frames` frames, exactly, before any is decoded."""
+        return frames
+
+    def arrange(self, frames: Frames) -> Frames:
+        """The pictures that the encoder gets: the frames themselves, unless the sampler puts several into one."""
+        return frames
 
 
 class Encoder:
@@ -144,3 +162,89 @@ def resample_times(at_s: Tensor, count: int) -> Tensor:
     low = edges[:-1].floor().long().clamp(max=len(at_s) - 1)
     high = torch.maximum(edges[1:].ceil().long(), low + 1).clamp(max=len(at_s))
     return torch.stack([at_s[a:b].mean() for a, b in zip(low.tolist(), high.tolist(), strict=True)])
+
+
+class CompressorConfig(PartConfig):
+    """What the settings of every compressor have.
+
+    `per_frame`: tokens that one slice of time should have where a budget decides; it says how many frames a budget is
+    spread over, and is no limit by itself.
+    """
+
+    per_frame: int = Field(default=16, ge=1)
+
+
+class Compressor(nn.Module, ABC):
+    """Fewer tokens of the same width, before or after the connector.
+
+    `keep`, where it is given, is the most tokens that may come out; without it the settings decide. `place`: where the
+    compressor stands unless a config says otherwise. `steered`: whether it obeys `keep` (of a chain, the last that does
+    gets the budget). `guided`: whether `reduce` looks at the question. `merges`: whether every token that goes in is
+    part of one that comes out, so that the sum of `size` stays. `neutral`: settings under which nothing changes, bit
+    for bit.
+    """
+
+    Config: ClassVar[type[CompressorConfig]]
+    #: The smallest sensible settings, for tests that build every part.
+    tiny: ClassVar[dict[str, Any]]
+    place: ClassVar[Literal["before", "after"]] = "after"
+    steered: ClassVar[bool] = True
+    guided: ClassVar[bool] = False
+    merges: ClassVar[bool] = False
+    neutral: ClassVar[dict[str, Any] | None] = None
+
+    def __init__(self, settings: CompressorConfig) -> None:
+        super().__init__()
+        self.settings = settings
+
+    @classmethod
+    @abstractmethod
+    def shape_of(cls, settings: Any, n: int, grid: Grid | None, keep: int | None = None) -> Shape:
+        """How many tokens come out of `n` on `grid` (None: on none), and the grid they fill; at most `keep`.
+
+        Raises: UsageError if the tokens cannot be taken; only called with `keep` of at least `least_of`.
+        """
+
+    @classmethod
+    def least_of(cls, settings: Any, n: int, grid: Grid | None) -> int:
+        """The smallest `keep` that can be asked of `n` tokens on `grid`."""
+        return 1
+
+    @classmethod
+    def wish_of(cls, settings: Any, n: int, grid: Grid | None) -> int:
+        """How many tokens should come out where a budget decides: `per_frame` for each slice, if there are as many."""
+        count, _ = cls.shape_of(settings, n, grid)
+        return count if grid is None else min(count, grid[0] * settings.per_frame)
+
+    @abstractmethod
+    def reduce(self, tokens: Tokens, keep: int | None, question: str) -> Tokens:
+        """The tokens that come out, as many as `shape_of` says, every column kept; differentiable in `x`."""
+
+    def n_out(self, n: int, grid: Grid | None, keep: int | None = None) -> int:
+        """How many tokens come out, exactly, before any tensor exists.
+
+        Raises: BudgetError for a `keep` below what this compressor can give.
+        """
+        return self.shape(n, grid, keep)[0]
+
+    def shape(self, n: int, grid: Grid | None, keep: int | None = None) -> Shape:
+        """`n_out` with the grid."""
+        return shape_within(type(self), self.settings, n, grid, keep)
+
+    def forward(self, tokens: Tokens, keep: int | None = None, question: str = "") -> Tokens:
+        """Tokens to fewer tokens of the same width; the count is compared with what was promised."""
+        promised = self.shape(len(tokens), tokens.grid, keep)
+        out = self.reduce(tokens, keep, question)
+        if (len(out), out.grid) != promised:
+            raise UsageError(f"{type(self).__name__} promised {promised}, made {(len(out), out.grid)}")
+        return out
+
+
+def shape_within(cls: type[Compressor], settings: Any, n: int, grid: Grid | None, keep: int | None) -> Shape:
+    """`shape_of` after looking at `keep`.
+
+    Raises: BudgetError for a `keep` below what the compressor can give.
+    """
+    if keep is not None and keep < (least := cls.least_of(settings, n, grid)):
+        raise BudgetError(f"{keep} tokens asked of {n}, {cls.__name__} gives at least {least}")
+    return cls.shape_of(settings, n, grid, keep)

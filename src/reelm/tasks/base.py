@@ -49,12 +49,40 @@ class Scored:
     scores: Mapping[str, float]
 
 
+#: Told how many of how many files are made.
+Tell = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a generated benchmark is to be made of.
+
+    `each`: questions (or pairs) of every kind, None for as many as the task thinks right. `clips`, `needles`: folders
+    of one's own videos and pictures, for the tasks whose `takes` names them.
+    """
+
+    seed: int = 0
+    each: int | None = None
+    clips: Path | None = None
+    needles: Path | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """A generated benchmark: `root` is what `items` reads, `notes` what there is to say about its making."""
+
+    root: Path
+    videos: int
+    notes: tuple[str, ...] = ()
+
+
 class Task(ABC):
     """A benchmark.
 
     `headline`: the score that stands for the task. `splits`: the facts by which results are split. `judged`: whether a
     judge's verdict is needed; then `verdict_prompt` and `read_verdict` take the place of `score`.
     `answers_with_server`: whether the right answers are not in the data set, but with a server that takes `submission`.
+    A task with a `make` of its own is generated and needs no data set; `takes`: the folders of a `Wish` it is made of.
     """
 
     name: ClassVar[str] = ""
@@ -62,6 +90,7 @@ class Task(ABC):
     splits: ClassVar[tuple[str, ...]] = ()
     judged: ClassVar[bool] = False
     answers_with_server: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def items(self, root: Path) -> Iterator[Item]:
@@ -78,6 +107,18 @@ class Task(ABC):
     @abstractmethod
     def chance(self, item: Item) -> float:
         """The expected headline score of a guess that sees nothing: 1 / options, or 0 where guessing is hopeless."""
+
+    def make(self, out: Path, wish: Wish, tell: Tell = lambda done, total: None) -> Made:
+        """Makes the data in a new folder inside `out`, or finds it there; what was interrupted goes on.
+
+        The same wish gives the same files, byte for byte.
+        """
+        raise UsageError(f"task {self.name!r} is not generated", remedy="Give its data set: --data DIR")
+
+    @property
+    def generated(self) -> bool:
+        """Whether the data can be made here."""
+        return type(self).make is not Task.make
 
     def ask(self, item: Item) -> tuple[Part, ...]:
         """What goes to the model: the media in their order, then the text."""

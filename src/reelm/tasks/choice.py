@@ -5,15 +5,25 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from reelm.errors import UsageError
 from reelm.tasks.base import Item, Scored, Task
-from reelm.tasks.letters import LETTERS, Official, careful
+from reelm.tasks.letters import LETTERS, careful
 from reelm.types import Clip, Image
 
 #: How every prompt of VideoLLaMA 2's choice scripts ends, or nearly.
 DIRECTLY = "Answer with the option's letter from the given choices directly and only give the best option."
+#: How LLaVA and LLaMA-VID end a question with options.
+BY_LETTER = "Answer with the option's letter from the given choices directly."
+
+
+class Reader(Protocol):
+    """How a published script reads a reply."""
+
+    def read(self, reply: str, options: Sequence[str]) -> int | None:
+        """The option from 0; None where the script finds none."""
+        ...
 
 
 class ChoiceTask(Task):
@@ -23,7 +33,7 @@ class ChoiceTask(Task):
     came to different options. `Item.answer` is a letter, `Item.facts["question"]` the question without its frame.
     """
 
-    official: ClassVar[Official | None]
+    official: ClassVar[Reader | None]
 
     @abstractmethod
     def prompt(self, question: str, options: Sequence[str], facts: Mapping[str, str]) -> str:
@@ -55,7 +65,7 @@ class ChoiceTask(Task):
         script = self.official.read(text, item.options)
         scores["readers_differ"] = float(read != script)
         if item.answer:
-            scores["accuracy_official"] = float(LETTERS[script] == item.answer)
+            scores["accuracy_official"] = float(script is not None and LETTERS[script] == item.answer)
         return scores
 
     def rotated(self, item: Item, by: int) -> Item:

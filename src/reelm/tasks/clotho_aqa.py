@@ -8,8 +8,9 @@ from pathlib import Path
 
 from reelm.errors import UsageError
 from reelm.tasks.base import Item, task
+from reelm.tasks.exact import ExactTask
 from reelm.tasks.files import need, placed, read_json
-from reelm.tasks.sound import ExactTask, turns
+from reelm.tasks.sound import turns
 from reelm.types import Clip
 
 _COLUMNS = ("file_name", "QuestionText", "answer")

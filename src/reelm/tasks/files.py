@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reelm.data.convert.entries import Left, Work
 from reelm.errors import UsageError
 
 #: In the order in which the published scripts try them, then what else people keep videos in.
@@ -44,6 +47,30 @@ def read_lines(path: Path) -> list[Any]:
     return found
 
 
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet file. Raises: UsageError if it is absent or broken, or without pyarrow."""
+    placed(path)
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UsageError("Parquet files need pyarrow", where=str(path), remedy="pip install 'reelm[eval]'") from None
+    try:
+        return parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UsageError(f"is not a Parquet file: {error}", where=str(path), remedy="Download it again") from None
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of columns between tabs, which a first line names. Raises: UsageError if it is absent."""
+    before = csv.field_size_limit(sys.maxsize)  # a picture may stand in a field
+    try:
+        with placed(path).open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file, dialect="excel-tab"))
+    finally:
+        csv.field_size_limit(before)
+
+
 def need(entry: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
     """`entry[key]`, a `kind`. Raises: UsageError that names the key, what was found and where."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -69,3 +96,16 @@ def video_file(folder: Path, stem: str) -> Path:
     """The video of this name under any suffix that videos have; `<stem>.mp4` if there is none yet."""
     found = (path for suffix in VIDEO_SUFFIXES if (path := folder / f"{stem}{suffix}").is_file())
     return next(found, folder / f"{stem}.mp4")
+
+
+def named_file(work: Work, name: str, where: str) -> Path:
+    """The video of a published name anywhere in the folder of `work`; the name itself in there if there is none yet.
+
+    Raises: UsageError if several could be meant.
+    """
+    try:
+        return work.media / work.find(name, "video")
+    except Left as reason:
+        if name in work.missing:
+            return work.media / name
+        raise UsageError(f"{reason.reason}: {reason.said}", where=where, remedy="Leave one of them there") from None

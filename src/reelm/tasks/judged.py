@@ -10,6 +10,8 @@ from reelm.tasks.verdict import grade, read_literal, read_object, whole_grade, y
 from reelm.types import Message
 
 T = TypeVar("T")
+#: What a request samples with that says nothing of it: the defaults of the chat-completions protocol.
+UNSAID: Mapping[str, float | None] = {"temperature": 1.0, "top_p": 1.0, "max_tokens": None}
 
 
 class Ask(Protocol):
@@ -27,6 +29,8 @@ class Judged(Task):
 
     judged = True
     headline: ClassVar[str] = "score"
+    #: How the published scripts have their judge sample; those of VideoLLaMA 2 unless a task says otherwise.
+    published: ClassVar[Mapping[str, float | None]] = {"temperature": 0.7, "top_p": 0.95, "max_tokens": 800}
     #: How many items a group has.
     together: ClassVar[int] = 1
 

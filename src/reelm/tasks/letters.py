@@ -99,6 +99,14 @@ def careful(reply: str, options: Sequence[str]) -> int | None:
     return _by_words(_plain(text), known)
 
 
+def worded(reply: str, options: Sequence[str]) -> int | None:
+    """The one option whose words stand in the reply, whole and not denied; None without one or with several.
+
+    Letters name nothing here: for replies to a question that showed none.
+    """
+    return _by_words(_plain(reply), [_plain(option) for option in options])
+
+
 def _is_name(text: str, found: re.Match[str]) -> bool:
     """Whether the letter is a letter of an option, and not an article or the start of something else."""
     letter, before = found[1], text[found.start(1) - 1:found.start(1)]

@@ -10,8 +10,9 @@ from typing import Any
 
 from reelm.errors import UsageError
 from reelm.tasks.base import Item, task
+from reelm.tasks.exact import ExactTask
 from reelm.tasks.files import need, read_json, video_file
-from reelm.tasks.sound import ExactTask, turns
+from reelm.tasks.sound import turns
 from reelm.types import Clip
 
 _BLANK = re.compile(r"<\w+>")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from reelm.errors import UsageError
-from reelm.tasks.base import Item, Scored, Task, task
+from reelm.tasks import niah_make
+from reelm.tasks.base import Item, Made, Scored, Task, Tell, Wish, task
 from reelm.tasks.letters import careful as chosen
 from reelm.tasks.niah_make import ANNOTATION
 from reelm.tasks.niah_scores import LETTERS, careful, official, official_letter
@@ -33,6 +34,15 @@ class Niah(Task):
     """
 
     splits = ("type",)
+    takes = ("clips", "needles")
+
+    def make(self, out: Path, wish: Wish, tell: Tell = lambda done, total: None) -> Made:
+        """2 questions of every sub-task unless `wish.each` says otherwise, in the videos of `wish.clips`."""
+        if wish.clips is None:
+            raise UsageError("niah needs videos to hide needles in", remedy="--clips DIR for videos of your own, or "
+                             "--data DIR with VNBench")
+        return niah_make.make(wish.clips, out, niah_make.Settings(seed=wish.seed, each=wish.each or 2), tell,
+                              wish.needles)
 
     def annotations(self, root: Path) -> tuple[Path, ...]:
         found = [root / name for name in ANNOTATIONS if (root / name).is_file()]

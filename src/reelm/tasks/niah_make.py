@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from PIL import Image
 
 from reelm import media
 from reelm.errors import MediaError, ReelmError, UsageError
+from reelm.tasks.base import Made, Tell
+from reelm.tasks.making import put
 from reelm.tasks.niah_needles import Needle, drawn
 from reelm.tasks.niah_questions import SUBTASKS, Riddle, riddle
-from reelm.tasks.niah_scores import TRIES
+from reelm.tasks.niah_scores import LETTERS, TRIES
 from reelm.types import Audio, Clip, MediaInfo
 
 ANNOTATION = "niah.json"
@@ -52,70 +54,83 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Made:
-    """`root`: the folder that the task reads. `left_out`: clips that could not be used for some sub-task, and why."""
-
-    root: Path
-    videos: int
-    left_out: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class _Hay:
     path: Path
     info: MediaInfo
     frames: int
 
 
-def make(clips: Path, out: Path, settings: Settings | None = None, tell: Callable[[str], object] = lambda text: None
-         ) -> Made:
+def make(clips: Path, out: Path, settings: Settings | None = None, tell: Tell = lambda done, total: None,
+         needles: Path | None = None) -> Made:
     """Puts needles into the clips of the folder `clips` and writes videos and questions to a new folder in `out`.
 
-    The folder's name is a digest of settings and clips, so another choice is another folder and the same one is not
-    made twice; an interrupted making goes on where it stopped. Clips too short for a sub-task are passed over and told.
-    Raises: MediaError when there is no usable clip; UsageError when `clips` is no folder.
+    The folder's name is a digest of settings, clips and `needles` (a folder of one's own pictures), so another choice
+    is another folder and the same one is not made twice; an interrupted making goes on where it stopped. Clips too
+    short for a sub-task are passed over and told in `notes`.
+    Raises: MediaError when there is no usable clip, or too few pictures; UsageError when `clips` is no folder.
     Cost: decodes and encodes every haystack once per question.
     """
     settings = settings or Settings()
-    paths = _files(clips)
-    root = out / _digest(paths, settings)
+    paths = _files(clips, "clips")
+    shown = _files(needles, "pictures") if needles is not None else []
+    root = out / _digest(paths, shown, settings)
     note = root / "left_out.json"
     if (root / ANNOTATION).is_file():
         entries = json.loads((root / ANNOTATION).read_text("utf-8"))
         return Made(root, len(entries) // TRIES, tuple(json.loads(note.read_text("utf-8"))))
-    root.mkdir(parents=True, exist_ok=True)
     left_out: list[str] = []
+    own = pictures(shown, str(needles), left_out) if needles is not None else {}
+    root.mkdir(parents=True, exist_ok=True)
     hay = _haystacks(paths, settings, left_out)
     entries = []
     wanted = [(kind, number) for number in range(settings.each) for kind in settings.kinds]
     for place, (kind, number) in enumerate(wanted):
-        entry, passed_over = _one(kind, number, hay, root, settings)
+        entry, passed_over = _one(kind, number, hay, root, settings, own)
         entries += [entry | {"id": f"{kind}_{number}_{t}", "try": t,
                              "options": [*entry["options"][t:], *entry["options"][:t]]} for t in range(TRIES)]
         left_out += passed_over
-        tell(f"needles: {place + 1} of {len(wanted)} videos")
+        tell(place + 1, len(wanted))
     left_out = list(dict.fromkeys(left_out))
-    _put(note, left_out)
-    _put(root / ANNOTATION, entries)
+    put(note, left_out)
+    put(root / ANNOTATION, entries)
     return Made(root, len(wanted), tuple(left_out))
 
 
-def _put(path: Path, value: Any) -> None:
-    """Writes JSON that is either there in whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1), "utf-8")
-    partial.replace(path)
+def pictures(paths: Sequence[Path], where: str, left_out: list[str]) -> dict[str, np.ndarray]:
+    """One's own pictures uint8 [H,W,3] by the names of their files: "red_fox.jpg" is "red fox".
 
-
-def _files(clips: Path) -> list[Path]:
-    if not clips.is_dir():
-        raise UsageError("is not a folder of clips", where=str(clips), remedy="Give a folder with video files")
-    return sorted(path for path in clips.rglob("*") if path.is_file() and path.stat().st_size)
-
-
-def _digest(paths: Sequence[Path], settings: Settings) -> str:
-    digest = hashlib.sha256(json.dumps([_VERSION, asdict(settings)], sort_keys=True).encode())
+    Raises: MediaError unless there are four that can be read; UsageError where two have one name.
+    """
+    found: dict[str, np.ndarray] = {}
     for path in paths:
+        name = " ".join(path.stem.replace("_", " ").replace("-", " ").replace(",", " ").split())
+        try:
+            with media.open(Clip(path)) as reader:
+                if (kind := reader.info().kind) != "image":
+                    raise MediaError(f"holds {kind}, no picture", where=str(path))
+                (rgb,) = reader.frames([0.0]).rgb
+        except ReelmError as error:
+            left_out.append(str(error))
+            continue
+        if name.casefold() in (other.casefold() for other in found):
+            raise UsageError(f"two pictures are called {name!r}", where=str(path), remedy="Rename one of them")
+        found[name] = np.ascontiguousarray(rgb.transpose(1, 2, 0))
+    if len(found) < len(LETTERS):
+        raise MediaError(f"holds {len(found)} pictures that can be read, {len(LETTERS)} are needed", where=where,
+                         remedy="; ".join(left_out) or f"Put {len(LETTERS) - len(found)} more there")
+    return found
+
+
+def _files(folder: Path, of: str) -> list[Path]:
+    if not folder.is_dir():
+        raise UsageError(f"is not a folder of {of}", where=str(folder), remedy="Give a folder with such files")
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+
+
+def _digest(paths: Sequence[Path], shown: Sequence[Path], settings: Settings) -> str:
+    digest = hashlib.sha256(json.dumps([_VERSION, asdict(settings)], sort_keys=True).encode())
+    for path in [*paths, *shown]:
+        digest.update(b"needle " if path in shown else b"")
         digest.update(path.name.encode("utf-8", "surrogateescape"))
         with path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
@@ -141,7 +156,7 @@ def _haystacks(paths: Sequence[Path], settings: Settings, left_out: list[str]) -
     return found
 
 
-def _one(kind: str, number: int, hay: Sequence[_Hay], root: Path, settings: Settings
+def _one(kind: str, number: int, hay: Sequence[_Hay], root: Path, settings: Settings, own: Mapping[str, np.ndarray]
          ) -> tuple[dict[str, Any], list[str]]:
     """Writes one video, if it is not there yet; gives its entry, and which clips were passed over for it."""
     done = root / f"{kind}_{number}.json"
@@ -149,23 +164,23 @@ def _one(kind: str, number: int, hay: Sequence[_Hay], root: Path, settings: Sett
         kept = json.loads(done.read_text("utf-8"))
         return kept["entry"], kept["passed_over"]
     rng = np.random.default_rng([settings.seed, list(SUBTASKS).index(kind), number])
-    asked = riddle(kind, rng)
+    asked = riddle(kind, rng, list(own))
     order = [hay[i] for i in rng.permutation(len(hay))]
     passed_over: list[str] = []
     for one in order:
         try:
-            entry = _hidden(root / f"{kind}_{number}.mp4", kind, asked, one, rng, settings)
+            entry = _hidden(root / f"{kind}_{number}.mp4", kind, asked, one, rng, settings, own)
         except MediaError as error:
             passed_over.append(str(error))
             continue
-        _put(done, {"entry": entry, "passed_over": passed_over})
+        put(done, {"entry": entry, "passed_over": passed_over})
         return entry, passed_over
     raise MediaError(f"none of {len(hay)} clips can be used for {kind}", where=str(root),
                      remedy=f"{passed_over[0]}; add longer clips, or shorten needle_s and gap_s")
 
 
-def _hidden(path: Path, kind: str, asked: Riddle, hay: _Hay, rng: np.random.Generator, settings: Settings
-            ) -> dict[str, Any]:
+def _hidden(path: Path, kind: str, asked: Riddle, hay: _Hay, rng: np.random.Generator, settings: Settings,
+            own: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Writes the haystack with its needles at moments drawn evenly; raises MediaError when it is short or broken."""
     long, gap = round(settings.needle_s * settings.fps), round(settings.gap_s * settings.fps)
     count = len(asked.moments)
@@ -175,7 +190,7 @@ def _hidden(path: Path, kind: str, asked: Riddle, hay: _Hay, rng: np.random.Gene
                          f"{need / settings.fps:.2f} s", where=str(hay.path))
     slack = np.sort(rng.integers(0, hay.frames - need + 1, count))
     starts = [int(start) for start in slack + np.arange(count) * (long + gap)]
-    _write(path, hay, asked, starts, long, settings)
+    _write(path, hay, asked, starts, long, settings, own)
     shift = long if asked.inserted else 0
     return {"video": path.name, "type": kind, "question": asked.text, "options": list(asked.options),
             "gt": asked.answer,
@@ -184,14 +199,15 @@ def _hidden(path: Path, kind: str, asked: Riddle, hay: _Hay, rng: np.random.Gene
             "haystack": str(hay.path.name)}
 
 
-def _write(path: Path, hay: _Hay, asked: Riddle, starts: Sequence[int], long: int, settings: Settings) -> None:
+def _write(path: Path, hay: _Hay, asked: Riddle, starts: Sequence[int], long: int, settings: Settings,
+           own: Mapping[str, np.ndarray]) -> None:
     with media.open(Clip(hay.path)) as reader:
         sound = _sound(reader, hay, starts if asked.inserted else (), long, settings)
-        media.write_video(path, _frames(reader, hay, asked, starts, long, settings), settings.fps, sound)
+        media.write_video(path, _frames(reader, hay, asked, starts, long, settings, own), settings.fps, sound)
 
 
-def _frames(reader: media.Reader, hay: _Hay, asked: Riddle, starts: Sequence[int], long: int, settings: Settings
-            ) -> Iterator[np.ndarray]:
+def _frames(reader: media.Reader, hay: _Hay, asked: Riddle, starts: Sequence[int], long: int, settings: Settings,
+            own: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
     """The haystack's frames, in their order, with the needles drawn on them or put between them."""
     moments = dict(zip(starts, asked.moments, strict=True))
     drawn_on: dict[int, tuple[Needle, ...]] = {} if asked.inserted else {
@@ -202,7 +218,7 @@ def _frames(reader: media.Reader, hay: _Hay, asked: Riddle, starts: Sequence[int
         for number, rgb in zip(numbers, seen.rgb, strict=True):
             frame = _scaled(rgb.transpose(1, 2, 0), settings.height_px)
             if asked.inserted and number in moments:
-                yield from [drawn(frame, moments[number])] * long
+                yield from [drawn(frame, moments[number], own)] * long
             yield drawn(frame, drawn_on.get(number, ()))
 
 

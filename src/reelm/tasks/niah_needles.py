@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,13 +38,29 @@ def objects() -> list[str]:
     return [f"{colour} {kind}" for kind in KINDS for colour in INKS]
 
 
-def drawn(frame: np.ndarray, needles: Sequence[Needle]) -> np.ndarray:
-    """A copy of `frame` uint8 [H,W,3] with the needles on it. Raises: UsageError for an unknown kind or name."""
+def drawn(frame: np.ndarray, needles: Sequence[Needle], own: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+    """A copy of `frame` uint8 [H,W,3] with the needles on it; `own` are pictures uint8 [H,W,3] that stand for a name.
+
+    Raises: UsageError for an unknown kind or name.
+    """
     for needle in needles:
         if needle.kind not in _PENS:
             raise UsageError(f"no needle of kind {needle.kind!r}", remedy=f"One of: {', '.join(_PENS)}")
-        frame = _PENS[needle.kind](frame, needle)
+        picture = (own or {}).get(needle.name) if needle.kind == "picture" else None
+        frame = _PENS[needle.kind](frame, needle) if picture is None else _fitted(frame, picture)
     return frame
+
+
+def _fitted(frame: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """A picture as large as the frame allows, whole, on paper."""
+    height, width = frame.shape[:2]
+    share = min(height / picture.shape[0], width / picture.shape[1])
+    high, wide = (max(1, round(side * share)) for side in picture.shape[:2])
+    paper = np.empty_like(frame)
+    paper[:] = _PAPER
+    top, left = (height - high) // 2, (width - wide) // 2
+    paper[top:top + high, left:left + wide] = np.asarray(Image.fromarray(picture).resize((wide, high)))
+    return paper
 
 
 def _text(frame: np.ndarray, needle: Needle) -> np.ndarray:

@@ -6,7 +6,7 @@ right once in four times, whatever is known about how the questions are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -31,22 +31,27 @@ class Riddle:
     answer: str
 
 
-def riddle(kind: str, rng: np.random.Generator) -> Riddle:
-    """A question of the sub-task `kind`; the same generator state gives the same question."""
-    return SUBTASKS[kind](rng)
+def riddle(kind: str, rng: np.random.Generator, own: Sequence[str] = ()) -> Riddle:
+    """A question of the sub-task `kind`; the same generator state gives the same question.
+
+    `own`: the names of one's own pictures, four or more, which sub-tasks of pictures that share nothing then show.
+    """
+    return SUBTASKS[kind](rng, own if kind in OF_OWN else ())
 
 
-def _pick(rng: np.random.Generator, things: list[str] | tuple[str, ...], count: int) -> list[str]:
+def _pick(rng: np.random.Generator, things: Sequence[str], count: int) -> list[str]:
     return [things[i] for i in rng.permutation(len(things))[:count]]
 
 
-def _kinds(rng: np.random.Generator) -> list[str]:
-    """Four objects that share nothing."""
+def _kinds(rng: np.random.Generator, own: Sequence[str]) -> list[str]:
+    """Four objects that share nothing, or four of one's own pictures."""
+    if own:
+        return _pick(rng, own, 4)
     return [f"{colour} {kind}" for colour, kind in
             zip(_pick(rng, list(INKS), 4), _pick(rng, KINDS, 4), strict=True)]
 
 
-def _near(rng: np.random.Generator) -> list[str]:
+def _near(rng: np.random.Generator, own: Sequence[str]) -> list[str]:
     """Four objects that differ in one thing only, so that each must be seen well: all of one kind, or of one colour."""
     if rng.integers(2):
         (kind,) = _pick(rng, KINDS, 1)
@@ -55,25 +60,26 @@ def _near(rng: np.random.Generator) -> list[str]:
     return [f"{colour} {kind}" for kind in _pick(rng, KINDS, 4)]
 
 
-def _words(rng: np.random.Generator) -> list[str]:
+def _words(rng: np.random.Generator, own: Sequence[str]) -> list[str]:
     return _pick(rng, WORDS, 4)
 
 
-_Names = Callable[[np.random.Generator], list[str]]
+_Names = Callable[[np.random.Generator, Sequence[str]], list[str]]
+_Make = Callable[[np.random.Generator, Sequence[str]], Riddle]
 
 
-def _retrieval(names: _Names, how: str, inserted: bool, text: str) -> Callable[[np.random.Generator], Riddle]:
-    def make(rng: np.random.Generator) -> Riddle:
-        options = names(rng)
+def _retrieval(names: _Names, how: str, inserted: bool, text: str) -> _Make:
+    def make(rng: np.random.Generator, own: Sequence[str]) -> Riddle:
+        options = names(rng, own)
         answer = options[rng.integers(4)]
         return Riddle(text, ((Needle(how, answer),),), inserted, tuple(options), answer)
 
     return make
 
 
-def _ordering(names: _Names, how: str, inserted: bool, text: str) -> Callable[[np.random.Generator], Riddle]:
-    def make(rng: np.random.Generator) -> Riddle:
-        shown = names(rng)
+def _ordering(names: _Names, how: str, inserted: bool, text: str) -> _Make:
+    def make(rng: np.random.Generator, own: Sequence[str]) -> Riddle:
+        shown = names(rng, own)
         orders = list(permutations(shown))
         options = [orders[i] for i in rng.permutation(len(orders))[:4]]
         answer = options[rng.integers(4)]
@@ -89,20 +95,21 @@ def _four_numbers(rng: np.random.Generator, first: int) -> tuple[tuple[str, ...]
     return tuple(map(str, numbers)), numbers[rng.integers(4)]
 
 
-def _count_words(rng: np.random.Generator) -> Riddle:
+def _count_words(rng: np.random.Generator, own: Sequence[str]) -> Riddle:
     options, count = _four_numbers(rng, 1)
     return Riddle("How many times does a line with a secret word appear in this video?",
                   tuple((Needle("text", word),) for word in _pick(rng, WORDS, count)), False, options, str(count))
 
 
-def _count_pictures(rng: np.random.Generator) -> Riddle:
+def _count_pictures(rng: np.random.Generator, own: Sequence[str]) -> Riddle:
     options, count = _four_numbers(rng, 1)
-    (name,) = _pick(rng, objects(), 1)
-    return Riddle(f"How many times is the video interrupted by a picture of a {name}?",
+    (name,) = _pick(rng, own or objects(), 1)
+    shown = f'the picture "{name}"' if own else f"a picture of a {name}"
+    return Riddle(f"How many times is the video interrupted by {shown}?",
                   ((Needle("picture", name),),) * count, True, options, str(count))
 
 
-def _count_objects(rng: np.random.Generator) -> Riddle:
+def _count_objects(rng: np.random.Generator, own: Sequence[str]) -> Riddle:
     """Several objects at several moments: all of them are to be counted, over frames and over time."""
     options, count = _four_numbers(rng, int(rng.integers(2, 6)))
     moments = int(rng.integers(max(1, -(-count // len(_PLACES))), min(count, 4) + 1))
@@ -118,7 +125,7 @@ def _count_objects(rng: np.random.Generator) -> Riddle:
 
 #: The names of VNBench. `edit` draws onto the clip; `insert1` shows pictures that share nothing, `insert2` pictures
 #: that differ in one thing only.
-SUBTASKS: dict[str, Callable[[np.random.Generator], Riddle]] = {
+SUBTASKS: dict[str, _Make] = {
     "ret_edit": _retrieval(_words, "text", False, "What is the secret word that is written in this video?"),
     "ret_insert1": _retrieval(_kinds, "picture", True, "Which picture is the video interrupted by?"),
     "ret_insert2": _retrieval(_near, "picture", True, "Which picture is the video interrupted by?"),
@@ -129,3 +136,5 @@ SUBTASKS: dict[str, Callable[[np.random.Generator], Riddle]] = {
     "cnt_edit2": _count_objects,
     "cnt_insert": _count_pictures,
 }
+#: Sub-tasks that can show one's own pictures; `insert2` needs pictures that differ in one known thing.
+OF_OWN = ("ret_insert1", "ord_insert1", "cnt_insert")

@@ -1,4 +1,4 @@
-"""What the benchmarks of sound share: conversations in annotation files, exact answers, sounds chosen by a letter."""
+"""What the benchmarks of sound share: conversations in annotation files, sounds chosen by a letter."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from reelm.errors import UsageError
-from reelm.tasks.base import Item, Task
+from reelm.tasks.base import Item
 from reelm.tasks.choice import DIRECTLY, ChoiceTask, listed
 from reelm.tasks.files import need, read_lines
 from reelm.tasks.letters import LETTERS
 from reelm.types import Clip
 
-_NUMBERS = {word: str(value) for value, word in enumerate(
-    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"])}
 _MARK = re.compile(r"<(?:audio|video|image)>\s*")
 
 
@@ -31,39 +29,6 @@ def turns(entry: Any, where: str) -> list[tuple[str, str]]:
         raise UsageError(f"'conversations' goes {', '.join(speakers) or 'nowhere'}, not human, gpt in turn",
                          where=where, remedy="Compare the entry with the official file")
     return [(_MARK.sub("", asked).strip(), told) for asked, told in zip(words[::2], words[1::2], strict=True)]
-
-
-class ExactTask(Task):
-    """Answers of a word or two: `accuracy` with care, `accuracy_official` as VideoLLaMA 2's scripts compare."""
-
-    def chance(self, item: Item) -> float:
-        return 0.0
-
-    def score(self, item: Item, text: str) -> dict[str, float]:
-        return {"accuracy": float(same(text, item.answer)),
-                "accuracy_official": float(official_same(text, item.answer))}
-
-
-def official_same(text: str, answer: str) -> bool:
-    """Equal but for case, after spaces and full stops at the end of the reply: " yes", "yes!" and "2" are not.
-
-    Source: VideoLLaMA 2, audio_visual branch; equal in every recorded row, tests/tasks/test_sound.py.
-    """
-    return text.rstrip(" .").lower() == answer.lower()
-
-
-def same(text: str, answer: str) -> bool:
-    """Equal in words: case, punctuation, articles and the writing of numbers do not matter. After a yes or no at its
-    beginning a reply may go on."""
-    said, right = _plain(text), _plain(answer)
-    if right in (["yes"], ["no"]):
-        return said[:1] == right and not {"yes", "no"} - set(right) & set(said)
-    return said == right
-
-
-def _plain(text: str) -> list[str]:
-    found = [_NUMBERS.get(word, word) for word in re.findall(r"[\w']+", text.casefold())]
-    return [word for word in found if word not in ("a", "an", "the")] or found
 
 
 class SoundChoice(ChoiceTask):

@@ -15,7 +15,7 @@ from typing import Any
 from reelm.errors import UsageError
 from reelm.tasks.base import Item, Scored, task
 from reelm.tasks.files import need, read_lines
-from reelm.tasks.judged import Ask, Judged
+from reelm.tasks.judged import UNSAID, Ask, Judged
 from reelm.tasks.verdict import field, read_object
 from reelm.types import Clip, Message
 
@@ -50,6 +50,7 @@ class TarsierAutoDQ(Judged):
     """
 
     headline = "recall"
+    published = UNSAID
     splits = ("dataset",)
 
     def annotations(self, root: Path) -> tuple[Path, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reelm.errors import UsageError
 from reelm.tasks.base import Item, Scored, task
-from reelm.tasks.judged import Ask, Judged
+from reelm.tasks.judged import UNSAID, Ask, Judged
 from reelm.tasks.letters import LETTERS
 from reelm.tasks.verdict import read_object
 from reelm.tasks.video_bench import VideoBench, judged_letter
@@ -26,6 +26,7 @@ class VideoBenchJudged(Judged):
     """
 
     headline = "accuracy"
+    published = UNSAID
     splits = VideoBench.splits
 
     def __init__(self, official: bool = False) -> None:

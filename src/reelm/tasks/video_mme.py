@@ -11,7 +11,7 @@ from reelm import media
 from reelm.errors import UsageError
 from reelm.tasks.base import Item, Scored, task
 from reelm.tasks.choice import DIRECTLY, ChoiceTask, listed
-from reelm.tasks.files import need, placed, video_file, words
+from reelm.tasks.files import need, read_parquet, video_file, words
 from reelm.tasks.letters import LETTERS, Official
 from reelm.types import Clip, Part
 
@@ -63,7 +63,7 @@ class VideoMME(ChoiceTask):
         return (root / _FILE,)
 
     def items(self, root: Path) -> Iterator[Item]:
-        for place, entry in enumerate(_rows(root / _FILE)):
+        for place, entry in enumerate(read_parquet(root / _FILE)):
             where = f"{root / _FILE}, row {place}"
             _, marked, name = need(entry, "url", str, where).partition("watch?v=")
             if not marked or not name:
@@ -138,16 +138,3 @@ def _choices(entry: Any, where: str) -> tuple[list[str], int]:
         raise UsageError(f"options {list(options)} with the answer {right!r}", where=where,
                          remedy="There should be four, after the letters A. to D.")
     return texts, LETTERS.index(right)
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    placed(path)
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise UsageError("Parquet files need pyarrow", where=str(path), remedy="pip install 'reelm[eval]'") from None
-    try:
-        return parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UsageError(f"is not a Parquet file: {error}", where=str(path), remedy="Download it again") from None

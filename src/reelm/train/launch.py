@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from reelm.errors import UsageError
+from reelm.model import compose
 from reelm.model.adapters import Base, base_of, is_named
 from reelm.model.checkpoints import load_folder, load_named
 from reelm.model.export import save_native
@@ -121,6 +122,10 @@ def trainee(recipe: Recipe) -> Trainee:
         base = base_of(recipe.model)
     for part in recipe.fresh:
         _begin_anew(model, part, recipe)
+    if recipe.system is not None:
+        told = compose.system(recipe.system)
+        processor = compose.compose(model, processor, str(recipe.model), sampler=told.sampler,
+                                    compressors=told.compressors, fresh=True)
     dtype = next(one.dtype for one in model.parameters() if one.is_floating_point())
     whole: Any = model
     if recipe.adapters is not None:

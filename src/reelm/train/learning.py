@@ -15,13 +15,15 @@ from reelm.train.recipe import PARTS, Stage
 
 #: What no stage lets learn and no part holds, in the table.
 OTHER = "other"
+#: Where a model keeps its compressors.
+_PLACES = {"before": "compressors", "after": "compressors"}
 
 
 def part_of(name: str) -> str:
     """The part that a parameter belongs to, by its name in the model (inside an adapter's wrapper too)."""
     if "lora_" in name:
         return "adapters"
-    words = name.split(".")
+    words = [_PLACES.get(word, word) for word in name.split(".")]
     return next((part for part in PARTS if part in words), OTHER)
 
 

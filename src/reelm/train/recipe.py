@@ -23,7 +23,8 @@ from pydantic import (
 
 from reelm.errors import UsageError
 
-Part = Literal["vision_tower", "connector", "audio_tower", "audio_connector", "language_model", "adapters"]
+Part = Literal["vision_tower", "compressors", "connector", "audio_tower", "audio_connector", "language_model",
+               "adapters"]
 #: The parts that a stage may let learn, in the order in which they are told.
 PARTS: tuple[Part, ...] = get_args(Part)
 #: Fields of a stage that may be changed between two runs of one training: they do not change what is learnt.
@@ -216,8 +217,9 @@ class Stage(Closed):
 
 class Recipe(Closed):
     """A whole run. `model`: a name or folder as `reelm.load` takes it, or the parts of a new one; `fresh`: connectors
-    of it that begin anew, with random weights; `adapters`: settings of the adapters that go on the language model, see
-    `train.adapters`. `features`: the folder of the stored sets.
+    of it that begin anew, with random weights; `system`: a system of `reelm systems`, or its recipe file, whose parts
+    are put on the model first, with random weights where they have any; `adapters`: settings of the adapters that go on
+    the language model, see `train.adapters`. `features`: the folder of the stored sets.
 
     `parallel`: what several processes share: "ddp" the work, "fsdp" the weights too. `keep`: how many states to keep.
     `workers`: processes that read samples. `cache`: where what frozen towers give is kept. `skip_in_a_row`: so many
@@ -230,6 +232,7 @@ class Recipe(Closed):
     sources: dict[str, AnySource]
     features: str | None = None
     fresh: tuple[Literal["connector", "audio_connector"], ...] = ()
+    system: str | None = None
     adapters: dict[str, Any] | None = None
     stages: tuple[Stage, ...] = Field(min_length=1)
     parallel: Literal["ddp", "fsdp"] = "ddp"

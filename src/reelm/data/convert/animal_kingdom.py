@@ -13,6 +13,7 @@ from reelm.data.convert.entries import Entries, Format, Left, Work, lines, told,
 
 ASK = "Say what the animals do here."
 Stretch = tuple[str, float, float]
+Entry = tuple[str, float, float, float | None, list[str]]
 
 
 def entries(path: Path) -> Entries:
@@ -36,16 +37,20 @@ def entries(path: Path) -> Entries:
         yield number, (clip, start_s, end_s, None if length is None else float(length), sentences)
 
 
-def record(entry: tuple[str, float, float, float | None, list[str]], work: Work) -> dict[str, object]:
+def stretch(entry: Entry) -> tuple[str, float, float, str]:
+    """(clip, start, end, what happens): ended with its clip, sentences joined, each once. Raises: Left."""
     clip, start_s, end_s, length_s, sentences = entry
-    if length_s is not None and end_s > length_s:
-        work.notes["a stretch ended with its clip"] += 1
-        end_s = length_s
+    end_s = end_s if length_s is None else min(end_s, length_s)
     if not 0 <= start_s < end_s:
         raise Left("a stretch that ends before it begins", f"{clip} {start_s:g} {end_s:g}")
-    work.notes["a sentence joined to another about the same stretch"] += len(sentences) - 1
+    return clip, start_s, end_s, " ".join(dict.fromkeys(sentences))
+
+
+def record(entry: Entry, work: Work) -> dict[str, object]:
+    clip, start_s, end_s, answer = stretch(entry)
+    work.notes["a stretch ended with its clip"] += end_s < entry[2]
+    work.notes["a sentence joined to another about the same stretch"] += len(entry[4]) - 1
     medium = {"path": work.find(clip, "video"), "start_s": start_s, "end_s": end_s}
-    answer = " ".join(dict.fromkeys(sentences))
     return {"id": f"{clip}-{start_s:g}-{end_s:g}"} | told("video", medium, [(ASK, answer)])
 
 

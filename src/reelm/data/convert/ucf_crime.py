@@ -35,11 +35,17 @@ def entries(path: Path) -> Entries:
             yield number, Left("cannot be read", line[:200])
 
 
-def record(entry: tuple[str, str, bool], work: Work) -> dict[str, object]:
-    video, given, framed = entry
+def class_of(video: str, given: str) -> str:
+    """The key in `CLASSES` of a video listed under `given`. Raises: Left."""
     name = "Normal" if given in _NORMAL else given
     if name not in CLASSES:
         raise Left("an unknown class", f"{given} of {video}")
+    return name
+
+
+def record(entry: tuple[str, str, bool], work: Work) -> dict[str, object]:
+    video, given, framed = entry
+    name = class_of(video, given)
     work.notes["frames of the event not used: the question is about the whole video"] += framed
     turn = lettered(ASK, list(CLASSES.values()), list(CLASSES).index(name))
     return {"id": Path(video).stem} | told("video", work.find(video, "video"), [turn])

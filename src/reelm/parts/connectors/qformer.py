@@ -5,51 +5,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from reelm.config import PartConfig
 from reelm.parts.base import Connector, Grid
+from reelm.parts.bert import QueryLayer
 from reelm.registry import part
 
 #: Sines and cosines per axis of a token's place (t, h, w).
 _WAVES = 8
-
-
-class Attention(nn.Module):
-    """Queries [B,N,C] look at `seen` [B,M,C']; the sum over heads, projected to C."""
-
-    def __init__(self, width: int, seen_width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query, self.out = nn.Linear(width, width), nn.Linear(width, width)
-        self.key, self.value = nn.Linear(seen_width, width), nn.Linear(seen_width, width)
-
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        def split(y: Tensor) -> Tensor:
-            return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-        mixed = F.scaled_dot_product_attention(split(self.query(x)), split(self.key(seen)), split(self.value(seen)))
-        return self.out(mixed.transpose(1, 2).flatten(2))
-
-
-class Layer(nn.Module):
-    """One layer of BERT with cross-attention: queries among themselves, queries on the video, perceptron.
-
-    The norm stands after each sum, as in BERT.
-    """
-
-    def __init__(self, width: int, seen_width: int, heads: int) -> None:
-        super().__init__()
-        self.itself, self.across = Attention(width, width, heads), Attention(width, seen_width, heads)
-        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-12) for _ in range(3))
-
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        x = self.norms[0](x + self.itself(x, x))
-        x = self.norms[1](x + self.across(x, seen))
-        return self.norms[2](x + self.narrow(F.gelu(self.widen(x))))
 
 
 def places(grid: Grid, like: Tensor) -> Tensor:
@@ -95,7 +60,7 @@ class QFormer(Connector):
         super().__init__(settings)
         self.queries = nn.Parameter(torch.randn(settings.queries, settings.width) * 0.02)
         self.place = nn.Linear(3 * 2 * _WAVES, settings.in_width, bias=False)
-        self.layers = nn.ModuleList(Layer(settings.width, settings.in_width, settings.heads)
+        self.layers = nn.ModuleList(QueryLayer(settings.width, settings.heads, 4 * settings.width, settings.in_width)
                                     for _ in range(settings.depth))
         self.out = nn.Linear(settings.width, settings.out_width)
 
@@ -107,5 +72,5 @@ class QFormer(Connector):
         seen = x.flatten(1, 3) + self.place(places((x.shape[1], x.shape[2], x.shape[3]), x))
         y = self.queries.expand(len(x), -1, -1)
         for layer in self.layers:
-            y = layer(y, seen)
+            y, _ = layer(y, seen)
         return self.out(y)[:, None, None]

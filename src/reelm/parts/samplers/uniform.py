@@ -49,6 +49,7 @@ class Uniform(Sampler):
         formula: Formula = "midpoint"
 
     tiny: ClassVar[dict[str, Any]] = {"frames": 4}
+    length = "free"
     settings: Config
 
     def pick(self, info: MediaInfo, budget: int | None = None, question: str = "", look: Any = None) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Compressors: fewer tokens of the same width, before or after the connector."""

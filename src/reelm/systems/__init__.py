@@ -1,0 +1,1 @@
+"""The systems of the field: their rows, their recipes, and what was shown of each."""
