@@ -13,8 +13,10 @@ import pytest
 from house.command import python, reelm
 from house.tree import ROOT
 from reelm.cli.model import tiny_parts
+from reelm.data.noises import COMPUTED
 from reelm.data.questions import ask
-from reelm.data.world import scene
+from reelm.data.tracks import track
+from reelm.data.world import scene, with_sound
 
 README = (ROOT / "README.md").read_text("utf-8")
 NAMED_FILE = re.compile(r"`((?:src|docs|tests|examples|recipes)/[\w/.]*)`")
@@ -65,9 +67,9 @@ def test_the_first_screen_is_a_sentence_the_two_commands_and_the_output_of_the_d
 
 def test_the_output_of_the_demo_is_that_of_its_scene() -> None:
     (shown,) = blocks(README, "text")
-    staged = scene(7, "move", unseen=True)
-    for kind in ("object", "colour", "direction"):
-        question = ask(staged, kind, 7)
+    staged = with_sound(scene(1, "move", unseen=True), track(1, "one", tuple(COMPUTED)))
+    for kind in ("object", "colour", "direction", "sound"):
+        question = ask(staged, kind, 1)
         assert f"> {question.text}\n" in shown and f"(true answer: {question.answer})" in shown
 
 

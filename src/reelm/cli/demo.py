@@ -14,7 +14,7 @@ from reelm.cli import options, terminal
 def demo(
     clip: Annotated[Path | None, typer.Argument(help="A file of yours instead of the scene made here.")] = None,
     model: options.Model = "reelm-tiny",
-    seed: Annotated[int, typer.Option(help="Which scene to film.")] = 7,
+    seed: Annotated[int, typer.Option(help="Which scene to film.")] = 1,
 ) -> None:
     """Ask about a clip and print the answers; for a scene made here also the true ones."""
     import reelm
