@@ -15,7 +15,8 @@ from model import small
 from reelm.data.collate import collate
 
 torch.manual_seed(0)
-made = small.model()  # before the plugin: it has transformers divide the weights of what it builds from then on, and only those
+# Before the plugin: from then on transformers divides the weights of what it builds, and only those.
+made = small.model()
 plugin = DeepSpeedPlugin(hf_ds_config=sys.argv[1], zero3_init_flag=False)
 plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 2
 accelerator = Accelerator(deepspeed_plugin=plugin)
